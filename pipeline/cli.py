@@ -1,0 +1,67 @@
+"""The command line's entry: from arguments to an exit code."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from .errors import RunError, UsageError
+
+BROKEN, UNUSABLE, INTERRUPTED = 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command.
+
+    Args:
+      argv: the arguments after the program's name; None for the process's own.
+
+    Returns:
+      The exit code: 0 done, 1 done with something broken, 2 unusable arguments, 130 interrupted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    _set_up_logging(verbose="--verbose" in arguments)
+    try:
+        return _run_command(arguments)
+    except UsageError as error:
+        print(f"alphabeam: {error}", file=sys.stderr)
+        return UNUSABLE
+    except RunError as error:
+        print(f"alphabeam: {error}", file=sys.stderr)
+        return BROKEN
+    except KeyboardInterrupt:
+        print("alphabeam: stopped; the same command goes on from here", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _run_command(arguments: list[str]) -> int:
+    from .commands import parser  # Beam, which this imports, already logs while it is imported
+
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # so that --engine module:Class finds the user's own
+    whole = parser()
+    given, rest = whole.parse_known_args(arguments)
+    if given.command is None:
+        whole.print_help()
+        return UNUSABLE
+    if rest and given.command != "run":
+        raise UsageError(f"unknown argument {rest[0]!r}: see alphabeam {given.command} --help")
+    return given.function(given, rest)
+
+
+def _set_up_logging(verbose: bool) -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_is_of_use)
+    logging.getLogger("alphabeam").setLevel(logging.DEBUG if verbose else logging.INFO)
+
+
+def _is_of_use(record: logging.LogRecord) -> bool:
+    """Drops what Beam says of BigQuery clients that nobody asked for."""
+    return not str(record.msg).startswith("apitools not found")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,204 @@
+"""The columns of `data/` and `errors/`: names, types, order, and rows into tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import pyarrow as pa
+
+from ..transforms.mask_stats import MaskStats
+from ..transforms.records import EngineInfo, Failure, SourceInfo
+
+SCHEMA_VERSION = 1
+
+_DATA_FIELDS = [
+    pa.field("key", pa.string()),
+    pa.field("source_uri", pa.string()),
+    pa.field("image_path", pa.string()),
+    pa.field("mask_path", pa.string()),
+    pa.field("format", pa.string()),
+    pa.field("width", pa.int32()),
+    pa.field("height", pa.int32()),
+    pa.field("source_width", pa.int32()),
+    pa.field("source_height", pa.int32()),
+    pa.field("source_format", pa.string()),
+    pa.field("source_bytes", pa.int64()),
+    pa.field("source_sha256", pa.string()),
+    pa.field("image_sha256", pa.string()),
+    pa.field("image_bytes", pa.int64()),
+    pa.field("exif_orientation", pa.int8()),
+    pa.field("icc_converted", pa.bool_()),
+    pa.field("coverage", pa.float64()),
+    pa.field("mask_area_px", pa.int64()),
+    pa.field("bbox_x", pa.int32()),
+    pa.field("bbox_y", pa.int32()),
+    pa.field("bbox_width", pa.int32()),
+    pa.field("bbox_height", pa.int32()),
+    pa.field("centroid_x", pa.float64()),
+    pa.field("centroid_y", pa.float64()),
+    pa.field("touches_top", pa.bool_()),
+    pa.field("touches_right", pa.bool_()),
+    pa.field("touches_bottom", pa.bool_()),
+    pa.field("touches_left", pa.bool_()),
+    pa.field("components", pa.int32()),
+    pa.field("largest_component_ratio", pa.float64()),
+    pa.field("hole_ratio", pa.float64()),
+    pa.field("soft_fraction", pa.float64()),
+    pa.field("edge_width_px", pa.float64()),
+    pa.field("alpha_entropy", pa.float64()),
+    pa.field("alpha_histogram", pa.list_(pa.int64())),
+    pa.field("confidence", pa.float64()),
+    pa.field("is_blank", pa.bool_()),
+    pa.field("is_full", pa.bool_()),
+    pa.field("engine", pa.string()),
+    pa.field("model", pa.string()),
+    pa.field("revision", pa.string()),
+    pa.field("device", pa.string()),
+    pa.field("dtype", pa.string()),
+    pa.field("settings_hash", pa.string()),
+    pa.field("attempts", pa.int32()),
+    pa.field("cost_usd", pa.float64()),
+    pa.field("provider_request_id", pa.string()),
+]
+
+_ERROR_FIELDS = [
+    pa.field("key", pa.string()),
+    pa.field("source_uri", pa.string()),
+    pa.field("stage", pa.string()),
+    pa.field("error", pa.string()),
+    pa.field("message", pa.string()),
+    pa.field("retryable", pa.bool_()),
+    pa.field("attempts", pa.int32()),
+    pa.field("engine", pa.string()),
+]
+
+
+@dataclass(frozen=True)
+class StoredCutout:
+    """A finished picture's row, once the picture itself is stored.
+
+    Attributes:
+      row: position in the work unit.
+      image_path, mask_path: relative to the dataset; mask_path is None without masks.
+      The others are the columns of the same names, or hold them.
+    """
+
+    row: int
+    key: str
+    source_uri: str
+    image_path: str
+    mask_path: str | None
+    format: str
+    width: int
+    height: int
+    image_sha256: str
+    image_bytes: int
+    source: SourceInfo
+    stats: MaskStats
+    confidence: float | None
+    engine: EngineInfo
+
+
+def output_names(extra: pa.Schema) -> dict[str, str]:
+    """Maps the manifest's columns to their names in `data/`: `manifest_` before those also ours."""
+    return _renamed(extra, _DATA_FIELDS)
+
+
+def _renamed(extra: pa.Schema, own: list[pa.Field]) -> dict[str, str]:
+    ours = {field.name for field in own}
+    taken = ours | set(extra.names)
+    names = {}
+    for name in extra.names:
+        output = name
+        while output in taken and name in ours:
+            output = f"manifest_{output}"
+        taken.add(output)
+        names[name] = output
+    return names
+
+
+def data_schema(extra: pa.Schema) -> pa.Schema:
+    """Gives the schema of `data/` for a manifest's other columns, partition columns included."""
+    return _schema(_DATA_FIELDS, extra)
+
+
+def error_schema(extra: pa.Schema) -> pa.Schema:
+    """Gives the schema of `errors/` for a manifest's other columns."""
+    return _schema(_ERROR_FIELDS, extra)
+
+
+def _schema(own: list[pa.Field], extra: pa.Schema) -> pa.Schema:
+    names = _renamed(extra, own)
+    fields = own + [field.with_name(names[field.name]) for field in extra]
+    return pa.schema(fields, {"alphabeam_schema_version": str(SCHEMA_VERSION)})
+
+
+def data_table(cutouts: Sequence[StoredCutout], extra: pa.Table, settings_hash: str) -> pa.Table:
+    """Builds the rows of `data/` of one unit.
+
+    Args:
+      cutouts: in row order.
+      extra: the manifest's other columns for every row of the unit.
+      settings_hash: of the job.
+    """
+    rows = []
+    for cutout in cutouts:
+        engine = cutout.engine
+        rows.append(
+            {
+                **asdict(cutout.stats),
+                "key": cutout.key,
+                "source_uri": cutout.source_uri,
+                "image_path": cutout.image_path,
+                "mask_path": cutout.mask_path,
+                "format": cutout.format,
+                "width": cutout.width,
+                "height": cutout.height,
+                "source_width": cutout.source.width,
+                "source_height": cutout.source.height,
+                "source_format": cutout.source.format,
+                "source_bytes": cutout.source.bytes,
+                "source_sha256": cutout.source.sha256,
+                "image_sha256": cutout.image_sha256,
+                "image_bytes": cutout.image_bytes,
+                "exif_orientation": cutout.source.exif_orientation,
+                "icc_converted": cutout.source.icc_converted,
+                "confidence": cutout.confidence,
+                "engine": engine.engine,
+                "model": engine.model or None,
+                "revision": engine.revision or None,
+                "device": engine.device,
+                "dtype": engine.dtype,
+                "settings_hash": settings_hash,
+                "attempts": engine.attempts,
+                "cost_usd": engine.cost_usd,
+                "provider_request_id": engine.provider_request_id,
+            }
+        )
+    own = pa.Table.from_pylist(rows, schema=pa.schema(_DATA_FIELDS))
+    return _joined(own, extra.take([cutout.row for cutout in cutouts]), data_schema(extra.schema))
+
+
+def error_table(failures: Sequence[Failure], extra: pa.Table) -> pa.Table:
+    """Builds the rows of `errors/` of one unit, in row order."""
+    rows = [
+        {
+            "key": failure.record.key,
+            "source_uri": failure.record.source_uri,
+            "stage": failure.error.stage,
+            "error": failure.error.kind,
+            "message": failure.error.message,
+            "retryable": failure.error.retryable,
+            "attempts": failure.error.attempts,
+            "engine": failure.engine,
+        }
+        for failure in failures
+    ]
+    own = pa.Table.from_pylist(rows, schema=pa.schema(_ERROR_FIELDS))
+    taken = extra.take([failure.record.row for failure in failures])
+    return _joined(own, taken, error_schema(extra.schema))
+
+
+def _joined(own: pa.Table, extra: pa.Table, schema: pa.Schema) -> pa.Table:
+    return pa.Table.from_arrays([*own.columns, *extra.columns], schema=schema)

@@ -1,0 +1,108 @@
+"""The job as a Beam graph: manifest -> units -> reports -> finished dataset."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+from apache_beam.pvalue import AsIter
+from apache_beam.utils.shared import Shared
+
+from ..transforms.engines import registry
+from ..transforms.engines.loaded import LoadedEngine
+from .dataset import committed_units, finish
+from .heap import bound_heap
+from .manifest import Manifest, WorkUnit, plan_units
+from .paths import DatasetPaths
+from .progress import TALLY
+from .settings import JobSettings
+from .unit import UnitReport, write_unit
+
+
+class CutOutDataset(beam.PTransform):
+    """Makes the whole dataset of a job; gives one report a unit.
+
+    Only units and reports, both tiny, leave a worker: the pictures are fetched, cut out and
+    stored within one call for a unit.
+    """
+
+    def __init__(self, job: JobSettings) -> None:
+        super().__init__()
+        self._job = job
+
+    def expand(self, pbegin: beam.pvalue.PBegin) -> beam.PCollection[UnitReport]:
+        job = self._job
+        reports = (
+            pbegin
+            | "Manifest" >> beam.Create([job.manifest], reshuffle=False)
+            | "PlanUnits" >> beam.ParDo(PlanUnits(job))
+            | "SpreadUnits" >> beam.Reshuffle()
+            | "CutOutUnits" >> beam.ParDo(CutOutUnits(job))
+        )
+        _ = (
+            pbegin.pipeline
+            | "Once" >> beam.Create([None], reshuffle=False)
+            | "Finish" >> beam.ParDo(_Finish(job), AsIter(reports))
+        )
+        return reports
+
+
+class PlanUnits(beam.DoFn):
+    """Plans a manifest's units and passes on those that are not committed yet."""
+
+    def __init__(self, job: JobSettings) -> None:
+        self._job = job
+
+    def process(self, manifest: Manifest) -> Iterator[WorkUnit]:
+        job = self._job
+        paths = DatasetPaths(job.output)
+        committed = set(committed_units(paths))
+        units = rows = resumed = 0
+        for unit in plan_units(manifest, job.unit_size):
+            units += 1
+            rows += unit.rows
+            if unit.name in committed and not job.retry_failed:
+                resumed += unit.rows
+            else:
+                yield unit
+        paths.write(paths.PLAN, json.dumps({"units": units, "rows": rows}).encode())
+        TALLY.planned(rows, resumed)
+
+
+class CutOutUnits(beam.DoFn):
+    """Makes and commits one unit a call."""
+
+    def __init__(self, job: JobSettings) -> None:
+        self._job = job
+        self._shared = Shared()
+        self._done = Metrics.counter("alphabeam", "images_done")
+        self._failed = Metrics.counter("alphabeam", "images_failed")
+
+    def setup(self) -> None:
+        bound_heap()
+        job = self._job
+        self._engine = self._shared.acquire(
+            lambda: LoadedEngine(registry.create(job.engine, job.engine_options), job.engine)
+        )
+
+    def process(self, unit: WorkUnit) -> Iterator[UnitReport]:
+        yield write_unit(unit, self._job, self._engine, self._count)
+
+    def _count(self, done: bool) -> None:
+        TALLY.picture(done)
+        (self._done if done else self._failed).inc()
+
+
+class _Finish(beam.DoFn):
+    """Closes the dataset once every report is in."""
+
+    def __init__(self, job: JobSettings) -> None:
+        self._job = job
+
+    def process(self, _: None, reports: Iterable[UnitReport]) -> Iterator[Any]:
+        for _report in reports:  # read to the end: only then has every unit been committed
+            pass
+        yield finish(self._job)

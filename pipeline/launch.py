@@ -1,0 +1,124 @@
+"""From flags to a finished run: check, begin, run the graph, sum up."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+
+from ..transforms.engines.registry import EngineUnusable
+from .dataset import Totals, add_up, begin, read_markers
+from .errors import RunError, UsageError
+from .job import CutOutDataset
+from .paths import DatasetPaths
+from .progress import TALLY, CommitReader, Display, Progress
+from .settings import JobSettings, settings_from_options
+
+_LOG = logging.getLogger("alphabeam")
+_LOCAL_RUNNERS = ("FnApiRunner", "BundleBasedDirectRunner")
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a run came to.
+
+    Attributes:
+      output: the dataset's root.
+      totals: of the whole dataset.
+      seconds: this run took.
+      fresh: pictures that this run worked on.
+      max_error_rate: above which the run counts as broken.
+    """
+
+    output: str
+    totals: Totals
+    seconds: float
+    fresh: int
+    max_error_rate: float
+
+    @property
+    def broken(self) -> bool:
+        return self.totals.error_rate > self.max_error_rate
+
+    def text(self) -> str:
+        """Gives the closing lines."""
+        totals = self.totals
+        lines = [
+            f"{totals.rows:,} rows: {totals.done:,} cutouts, {totals.failed:,} errors",
+            *(f"  {count:,} × {kind}" for kind, count in totals.errors.items()),
+            f"{self.fresh:,} pictures in {self.seconds:.1f} s, "
+            f"{self.fresh / self.seconds if self.seconds else 0:.1f} images/s",
+            f"dataset: {self.output}",
+        ]
+        if self.broken:
+            lines.append(
+                f"error rate {totals.error_rate:.3f} is above --max_error_rate "
+                f"{self.max_error_rate:g}; --retry_failed runs the failed rows again"
+            )
+        return "\n".join(lines)
+
+
+def run(options: PipelineOptions) -> RunSummary:
+    """Runs a job to its end.
+
+    Raises:
+      UsageError: the flags cannot work; nothing has been done then.
+    """
+    job = settings_from_options(options)
+    _choose_runner(options)
+    begin(job)
+    TALLY.reset()
+    start = time.perf_counter()
+    committed = add_up(read_markers(DatasetPaths(job.output)))
+    local = options.view_as(StandardOptions).runner in _LOCAL_RUNNERS
+    with Display(_reader(job)) if local else nullcontext():
+        _run_graph(job, options)
+    totals = add_up(read_markers(DatasetPaths(job.output)))
+    fresh = totals.rows - committed.rows + (committed.failed if job.retry_failed else 0)
+    seconds = time.perf_counter() - start
+    return RunSummary(job.output, totals, seconds, fresh, job.max_error_rate)
+
+
+def _run_graph(job: JobSettings, options: PipelineOptions) -> None:
+    pipeline = beam.Pipeline(options=options)
+    _ = pipeline | "CutOutDataset" >> CutOutDataset(job)
+    try:
+        pipeline.run().wait_until_finish()
+    except EngineUnusable as error:
+        raise UsageError(str(error)) from error
+    except Exception as error:
+        if "KeyboardInterrupt" in str(error):  # how the in-memory runner hands on Ctrl-C
+            raise KeyboardInterrupt from error
+        _LOG.debug("the run stopped", exc_info=True)
+        told = " ".join(str(error).split())
+        raise RunError(
+            f"the run stopped: {type(error).__name__}: {told[:500]}; what is committed stays, and "
+            f"the same command goes on from there (--verbose shows where it happened)"
+        ) from error
+
+
+def _choose_runner(options: PipelineOptions) -> None:
+    """Pins the local runner: DirectRunner picks another one online than offline."""
+    standard = options.view_as(StandardOptions)
+    if standard.runner is None:
+        standard.runner = "FnApiRunner"
+    elif standard.runner == "DirectRunner":
+        _LOG.info("--runner=DirectRunner runs on FnApiRunner, the same one online and offline")
+        standard.runner = "FnApiRunner"
+
+
+def _reader(job: JobSettings):
+    """Reads progress from this process where the work happens here, else from the commits."""
+    commits = CommitReader(job.output)
+
+    def read() -> Progress:
+        here = TALLY.read()
+        if here.done or here.failed or (here.total is not None and here.finished == here.total):
+            return here
+        return commits.read()
+
+    return read

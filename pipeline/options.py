@@ -1,0 +1,212 @@
+"""The flags of `alphabeam run`, as Beam pipeline options."""
+
+from __future__ import annotations
+
+import argparse
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+
+class ManifestOptions(PipelineOptions):
+    """Which pictures."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "--manifest",
+            metavar="URI",
+            help="Parquet (file, folder, glob), CSV, TSV or JSON Lines (also .gz), or a folder or "
+            "glob of images; any fsspec URI",
+        )
+        parser.add_argument(
+            "--image_column",
+            metavar="NAME",
+            help="column that holds the picture: a URI, path, data URI, base64, bytes or "
+            "{bytes, path} (default: the first of image, image_uri, image_url, uri, url, path, "
+            "file_name)",
+        )
+        parser.add_argument(
+            "--key_column",
+            metavar="NAME",
+            help="column that names the picture (default: key, id, else derived from the source)",
+        )
+        parser.add_argument(
+            "--partition_by",
+            metavar="A,B",
+            default="",
+            help="manifest columns that become Hive folders, comma-separated",
+        )
+        parser.add_argument(
+            "--unit_size",
+            type=int,
+            default=256,
+            metavar="ROWS",
+            help="rows in a work unit, the piece that is committed and resumed (256)",
+        )
+
+
+class OutputOptions(PipelineOptions):
+    """Where to and in which form."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--output", metavar="URI", help="the dataset's folder; any fsspec URI")
+        parser.add_argument(
+            "--layout", default="files", metavar="NAME", help="how the dataset is stored (files)"
+        )
+        parser.add_argument(
+            "--output_format",
+            default="png",
+            choices=("png", "webp", "jpg"),
+            help="of the cutouts (png); jpg needs --background",
+        )
+        parser.add_argument(
+            "--output_quality",
+            type=int,
+            default=90,
+            metavar="1..100",
+            help="of webp and jpg (90); webp is lossless at 100",
+        )
+        parser.add_argument(
+            "--save_mask", action="store_true", help="also write the matte as an 8-bit grey PNG"
+        )
+        parser.add_argument(
+            "--refine_foreground",
+            action="store_true",
+            help="estimate the subject's own colours along soft edges, so that no old background "
+            "shines through",
+        )
+        parser.add_argument(
+            "--crop_to_bbox",
+            action="store_true",
+            help="crop to the box of alpha >= 0.5; blank pictures stay whole",
+        )
+        parser.add_argument(
+            "--crop_margin",
+            type=int,
+            default=0,
+            metavar="PX",
+            help="pixels left around the box with --crop_to_bbox (0)",
+        )
+        parser.add_argument(
+            "--background",
+            metavar="COLOUR",
+            help="put the subject on this colour (white, #rrggbb or r,g,b) instead of transparency",
+        )
+        parser.add_argument(
+            "--preserve_alpha",
+            action="store_true",
+            help="multiply the matte with the source's own transparency",
+        )
+        parser.add_argument(
+            "--alpha_threshold",
+            type=float,
+            metavar="0..1",
+            help="make the matte hard: opaque from here on, transparent below",
+        )
+        parser.add_argument(
+            "--overwrite", action="store_true", help="delete the dataset at --output and start anew"
+        )
+        parser.add_argument(
+            "--retry_failed", action="store_true", help="run again just the rows that failed"
+        )
+        parser.add_argument(
+            "--max_error_rate",
+            type=float,
+            default=1.0,
+            metavar="0..1",
+            help="exit with 1, after everything is committed, when a larger share failed (1.0)",
+        )
+        parser.add_argument(
+            "--no_report", action="store_true", help="write no report.html at the end"
+        )
+        parser.add_argument(
+            "--verbose", action="store_true", help="also log where in the code a run stopped"
+        )
+
+
+class EngineOptions(PipelineOptions):
+    """What cuts out."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "--engine",
+            default="grabcut",
+            metavar="NAME",
+            help="`alphabeam engines` lists them; or your own class as package.module:Class "
+            "(grabcut)",
+        )
+        parser.add_argument(
+            "--model", metavar="ID|FOLDER|URI", help="weights, where the engine takes any"
+        )
+        parser.add_argument("--revision", metavar="REV", help="pinned revision of a hub model")
+        parser.add_argument(
+            "--device",
+            metavar="auto|cpu|cuda|cuda:N|mps",
+            help="a device that was asked for and is not there is an error, never a fallback (auto)",
+        )
+        parser.add_argument(
+            "--dtype", metavar="auto|float32|bfloat16|float16", help="of the model (auto)"
+        )
+        parser.add_argument(
+            "--batch_size", default="auto", metavar="auto|N", help="pictures a call (auto)"
+        )
+        parser.add_argument(
+            "--resolution", type=int, metavar="PX", help="the model's working size (its own)"
+        )
+
+
+class WorkerOptions(PipelineOptions):
+    """What the workers may take and touch."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "--max_image_bytes",
+            type=int,
+            default=100_000_000,
+            metavar="N",
+            help="refuse larger encoded pictures (100,000,000)",
+        )
+        parser.add_argument(
+            "--max_image_pixels",
+            type=int,
+            default=100_000_000,
+            metavar="N",
+            help="refuse larger pictures before decoding them (100,000,000)",
+        )
+        parser.add_argument(
+            "--allow_private_hosts",
+            action="store_true",
+            help="fetch from private, loopback and link-local addresses, too",
+        )
+        parser.add_argument(
+            "--fetch_threads",
+            type=int,
+            default=16,
+            metavar="N",
+            help="pictures fetched at the same time in a unit; more hides more latency and takes "
+            "more memory (16)",
+        )
+        parser.add_argument(
+            "--fetch_timeout",
+            type=float,
+            default=30.0,
+            metavar="SECONDS",
+            help="for one attempt at one picture (30)",
+        )
+        parser.add_argument(
+            "--cpu_threads",
+            type=int,
+            metavar="N",
+            help="pictures decoded and composed at the same time in a unit (the cores)",
+        )
+
+
+GROUPS: tuple[type[PipelineOptions], ...] = (
+    ManifestOptions,
+    OutputOptions,
+    EngineOptions,
+    WorkerOptions,
+)

@@ -1,0 +1,89 @@
+"""Where everything lies within a dataset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..transforms import storage
+from .columns import output_names
+
+NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+
+
+@dataclass(frozen=True)
+class DatasetPaths:
+    """The files of a dataset; the methods give paths relative to its root.
+
+    Attributes:
+      root: the dataset's folder, any fsspec URI.
+    """
+
+    root: str
+
+    SETTINGS = "dataset.json"
+    PLAN = "_plan.json"
+    SUCCESS = "_SUCCESS"
+    CARD = "README.md"
+    REPORT = "report.html"
+    MARKERS = "_units"
+    SCRATCH = "_tmp"
+    # Folders that hold nothing but what commit markers list.
+    CONTENT = ("data", "images", "masks", "errors")
+
+    def uri(self, path: str) -> str:
+        """Gives the full URI of a path within the dataset."""
+        return storage.join(self.root, path)
+
+    def relative(self, uri: str) -> str:
+        """Gives the path within the dataset of a file that a listing of its folders gave."""
+        return uri.removeprefix(storage.canonical(self.root).rstrip("/") + "/")
+
+    @property
+    def scratch(self) -> str | None:
+        """The local folder for half-written files; None on stores that write atomically."""
+        if not storage.is_local(self.root):
+            return None
+        return storage.local_path(self.uri(self.SCRATCH))
+
+    def write(self, path: str, data: bytes) -> None:
+        """Writes a file of the dataset, complete or not at all."""
+        storage.write_atomic(self.uri(path), data, self.scratch)
+
+    @staticmethod
+    def data(unit: str, partition: str) -> str:
+        return "/".join(filter(None, ["data", partition, f"{unit}.parquet"]))
+
+    @staticmethod
+    def errors(unit: str) -> str:
+        return f"errors/{unit}.parquet"
+
+    @staticmethod
+    def pictures(kind: str, unit: str, partition: str) -> str:
+        """Gives the folder of a unit's `images` or `masks`."""
+        return "/".join(filter(None, [kind, partition, unit]))
+
+    @classmethod
+    def marker(cls, unit: str) -> str:
+        return f"{cls.MARKERS}/{unit}.json"
+
+
+def partition_folders(columns: pa.Table, partition_by: tuple[str, ...]) -> list[str]:
+    """Gives each row's Hive folder, such as `split=train/label=3`; empty without partitions.
+
+    Values are percent-encoded as Arrow and Hive do; null becomes `__HIVE_DEFAULT_PARTITION__`.
+    """
+    folders = [""] * columns.num_rows
+    names = output_names(columns.schema)
+    for name in partition_by:
+        column = columns.column(name)
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        values = pc.cast(column, pa.string()).to_pylist()
+        for row, value in enumerate(values):
+            folder = f"{names[name]}={NULL_PARTITION if value is None else quote(value, safe='')}"
+            folders[row] = f"{folders[row]}/{folder}" if folders[row] else folder
+    return folders

@@ -1,0 +1,224 @@
+"""One job's settings: checked before any work, small enough to send to every worker."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from ..transforms.codec import DecodeLimits
+from ..transforms.cutout import ChainSettings
+from ..transforms.engines import registry
+from ..transforms.fetch import FetchLimits
+from ..transforms.matte import ComposeSettings, parse_background
+from .columns import SCHEMA_VERSION
+from .errors import UsageError
+from .layouts import LAYOUTS
+from .manifest import Manifest, open_manifest
+from .options import EngineOptions, ManifestOptions, OutputOptions, WorkerOptions
+
+
+@dataclass(frozen=True)
+class JobSettings:
+    """What a run does.
+
+    Attributes:
+      manifest: the pictures.
+      output: the dataset's root, any fsspec URI.
+      layout: name of the layout.
+      partition_by: manifest columns that become Hive folders.
+      unit_size: rows in a work unit.
+      engine: name of the engine.
+      engine_options: what the user asked of it.
+      chain: limits, output form and concurrency.
+      overwrite, retry_failed: what to do about what an earlier run left.
+      max_error_rate: share of failed rows, 0..1, above which the run counts as failed.
+      report: whether a report is written at the end.
+    """
+
+    manifest: Manifest
+    output: str
+    layout: str
+    partition_by: tuple[str, ...]
+    unit_size: int
+    engine: str
+    engine_options: Mapping[str, Any]
+    chain: ChainSettings
+    overwrite: bool = False
+    retry_failed: bool = False
+    max_error_rate: float = 1.0
+    report: bool = True
+
+    def recorded(self) -> dict[str, Any]:
+        """Gives the settings that decide what the rows and pictures are, as plain JSON values.
+
+        Where the job runs, how fast, and how long it waits are not among them: such settings may
+        change from one run into an output to the next.
+        """
+        options = dict(self.engine_options)
+        for name in ("device", "batch_size"):
+            options.pop(name, None)
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "layout": self.layout,
+            "partition_by": list(self.partition_by),
+            "unit_size": self.unit_size,
+            "image_column": self.manifest.columns.image if self.manifest.columns else None,
+            "key_column": self.manifest.columns.key if self.manifest.columns else None,
+            "engine": self.engine,
+            "engine_options": options,
+            "compose": _plain(asdict(self.chain.compose)),
+            "max_image_bytes": self.chain.fetch.max_bytes,
+            "max_image_pixels": self.chain.decode.max_pixels,
+        }
+
+    @property
+    def settings_hash(self) -> str:
+        """Gives 16 hexadecimal digits that change with any recorded setting."""
+        canonical = json.dumps(self.recorded(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    return json.loads(json.dumps(values))
+
+
+def settings_from_options(options: PipelineOptions) -> JobSettings:
+    """Checks the flags and reads what the manifest says of itself.
+
+    Raises:
+      UsageError: a flag is missing, has a value that cannot work, or contradicts another.
+    """
+    given_output = options.view_as(OutputOptions)
+    given_manifest = options.view_as(ManifestOptions)
+    workers = options.view_as(WorkerOptions)
+    if not given_manifest.manifest:
+        raise UsageError(
+            "--manifest is missing: give a Parquet, CSV, TSV or JSON Lines file, a "
+            "folder or a glob, for example --manifest photos.parquet"
+        )
+    if not given_output.output:
+        raise UsageError(
+            "--output is missing: give the folder of the dataset, for example --output cutouts"
+        )
+    if given_output.overwrite and given_output.retry_failed:
+        raise UsageError(
+            "--overwrite and --retry_failed exclude each other: the one deletes what "
+            "the other would mend"
+        )
+    if given_output.layout not in LAYOUTS:
+        raise UsageError(
+            f"--layout {given_output.layout!r} is unknown: use one of {', '.join(LAYOUTS)}"
+        )
+    if not 0 <= given_output.max_error_rate <= 1:
+        raise UsageError(
+            f"--max_error_rate is a share from 0 to 1: given {given_output.max_error_rate:g}"
+        )
+    for flag, value in (
+        ("unit_size", given_manifest.unit_size),
+        ("max_image_bytes", workers.max_image_bytes),
+        ("max_image_pixels", workers.max_image_pixels),
+        ("fetch_threads", workers.fetch_threads),
+        ("fetch_timeout", workers.fetch_timeout),
+        ("cpu_threads", workers.cpu_threads),
+    ):  # fmt: skip
+        if value is not None and value <= 0:
+            raise UsageError(f"--{flag} must be greater than 0: given {value}")
+    chain = _chain(given_output, workers, options)
+    engine, engine_options = _engine(options)
+    try:
+        manifest = open_manifest(
+            given_manifest.manifest, given_manifest.image_column, given_manifest.key_column
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return JobSettings(
+        manifest=manifest,
+        output=given_output.output,
+        layout=given_output.layout,
+        partition_by=_partition_by(given_manifest.partition_by, manifest.schema),
+        unit_size=given_manifest.unit_size,
+        engine=engine,
+        engine_options=engine_options,
+        chain=chain,
+        overwrite=given_output.overwrite,
+        retry_failed=given_output.retry_failed,
+        max_error_rate=given_output.max_error_rate,
+        report=not given_output.no_report,
+    )
+
+
+def _chain(output: Any, workers: Any, options: PipelineOptions) -> ChainSettings:
+    batch_size = options.view_as(EngineOptions).batch_size
+    if batch_size != "auto" and not (batch_size.isdigit() and int(batch_size) > 0):
+        raise UsageError(f"--batch_size is auto or a number from 1 on: given {batch_size!r}")
+    try:
+        background = parse_background(output.background) if output.background else None
+    except ValueError as error:
+        raise UsageError(f"--background: {error}") from error
+    if output.output_format == "jpg" and background is None:
+        raise UsageError(
+            "--output_format jpg has no transparency: give a --background, for "
+            "example --background white, or use png or webp"
+        )
+    try:
+        compose = ComposeSettings(
+            refine_foreground=output.refine_foreground,
+            crop_to_bbox=output.crop_to_bbox,
+            crop_margin=output.crop_margin,
+            background=background,
+            preserve_alpha=output.preserve_alpha,
+            alpha_threshold=output.alpha_threshold,
+            output_format=output.output_format,
+            output_quality=output.output_quality,
+            save_mask=output.save_mask,
+        )
+    except ValueError as error:
+        raise UsageError(f"--{error}") from error
+    return ChainSettings(
+        fetch=FetchLimits(
+            max_bytes=workers.max_image_bytes,
+            timeout=workers.fetch_timeout,
+            allow_private_hosts=workers.allow_private_hosts,
+        ),
+        decode=DecodeLimits(max_bytes=workers.max_image_bytes, max_pixels=workers.max_image_pixels),
+        compose=compose,
+        fetch_threads=workers.fetch_threads,
+        cpu_threads=workers.cpu_threads,
+        batch_size=None if batch_size == "auto" else int(batch_size),
+    )
+
+
+def _engine(options: PipelineOptions) -> tuple[str, dict[str, Any]]:
+    given = options.view_as(EngineOptions)
+    names = ("model", "revision", "device", "dtype", "resolution")
+    engine_options = {
+        name: getattr(given, name) for name in names if getattr(given, name) is not None
+    }
+    try:
+        registry.create(given.engine, engine_options)
+    except registry.EngineUnusable as error:
+        raise UsageError(str(error)) from error
+    return given.engine, engine_options
+
+
+def _partition_by(given: str, schema: pa.Schema) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in given.split(",") if name.strip())
+    for name in names:
+        if name not in schema.names:
+            raise UsageError(
+                f"--partition_by: the manifest has no column {name!r} to partition "
+                f"by; it has {', '.join(schema.names) or 'none'}"
+            )
+        kind = schema.field(name).type
+        if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+            raise UsageError(
+                f"--partition_by: column {name!r} is of type {kind}, which makes no "
+                f"folder name; use a column of strings, numbers, bools or dates"
+            )
+    return names

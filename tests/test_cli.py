@@ -1,0 +1,151 @@
+"""The command line: bad arguments found before any work, in one line that says what would do."""
+
+import os
+import subprocess
+import sys
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from photographs import write_manifest
+
+from alphabeam.pipeline.cli import main
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    return write_manifest(str(tmp_path), 2)
+
+
+def refusal(capsys, *arguments):
+    """Runs a command that has to be refused; gives its one line."""
+    assert main(list(arguments)) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    lines = printed.err.strip().splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--engine", "grabcat"], "did you mean 'grabcut'"),
+        (["--engine", "stub_engines:Missing"], "stub_engines:Missing"),
+        (["--engine", "nosuchmodule:Engine"], "nosuchmodule"),
+        (["--output_format", "jpg"], "--background"),
+        (["--background", "bleu"], "bleu"),
+        (["--layout", "tree"], "files"),
+        (["--unit_size", "0"], "--unit_size must be greater than 0: given 0"),
+        (["--batch_size", "some"], "--batch_size is auto or a number"),
+        (["--max_error_rate", "2"], "from 0 to 1"),
+        (["--alpha_threshold", "3"], "alpha_threshold"),
+        (["--output_quality", "0"], "output_quality"),
+        (["--crop_margin", "-1"], "crop_margin"),
+        (["--partition_by", "splitt"], "it has split"),
+        (["--image_column", "imagee"], "image"),
+        (["--key_column", "nokey"], "key"),
+        (["--outptu", "x"], "did you mean --output"),
+        (["--overwrite", "--retry_failed"], "exclude each other"),
+        (["--retry_failed"], "no dataset"),
+        (["stray"], "stray"),
+        (["--device", "cuda"], "cuda"),
+        (["--model", "x"], "model"),
+    ],
+)
+def test_bad_flags_are_refused_before_any_work(manifest, tmp_path, capsys, flags, expected):
+    output = str(tmp_path / "out")
+    line = refusal(capsys, "run", "--manifest", manifest, "--output", output, *flags)
+    assert expected in line
+    assert not os.path.exists(output)
+
+
+def test_what_is_missing_is_said(manifest, tmp_path, capsys):
+    assert "--manifest is missing" in refusal(capsys, "run")
+    assert "--output is missing" in refusal(capsys, "run", "--manifest", manifest)
+    output = str(tmp_path / "out")
+    line = refusal(capsys, "run", "--manifest", str(tmp_path / "no.parquet"), "--output", output)
+    assert "no.parquet" in line
+
+
+def test_a_manifest_without_an_image_column_names_its_columns(tmp_path, capsys):
+    pq.write_table(pa.table({"picture": ["a.jpg"], "label": [1]}), tmp_path / "m.parquet")
+    line = refusal(
+        capsys, "run", "--manifest", str(tmp_path / "m.parquet"), "--output", str(tmp_path / "out")
+    )
+    assert "picture" in line
+    assert "label" in line
+
+
+def test_an_output_that_is_a_file_is_refused(manifest, tmp_path, capsys):
+    (tmp_path / "out").write_text("a file")
+    line = refusal(capsys, "run", "--manifest", manifest, "--output", str(tmp_path / "out"))
+    assert str(tmp_path / "out") in line
+
+
+def test_commands_on_a_folder_without_a_dataset_are_refused(tmp_path, capsys):
+    for command in ("verify", "watch"):
+        assert "no alphabeam dataset" in refusal(capsys, command, str(tmp_path))
+
+
+def test_verify_says_what_is_broken_and_exits_with_one(manifest, tmp_path, capsys):
+    output = tmp_path / "out"
+    assert main(["run", "--manifest", manifest, "--output", str(output), "--no_report"]) == 0
+    capsys.readouterr()
+    assert main(["verify", str(output)]) == 0
+    assert capsys.readouterr().out.startswith("ok: 1 units, 2 rows")
+    (picture, *_) = output.glob("images/*/*.png")
+    picture.unlink()
+    assert main(["verify", str(output)]) == 1
+    assert f"{picture.relative_to(output)}: missing" in capsys.readouterr().out
+
+
+def test_watch_shows_a_finished_run_and_ends(manifest, tmp_path, capsys):
+    output = str(tmp_path / "out")
+    main(["run", "--manifest", manifest, "--output", output, "--no_report"])
+    capsys.readouterr()
+    assert main(["watch", output]) == 0
+    assert capsys.readouterr().out.startswith("2/2 images")
+
+
+def test_engines_are_listed_with_their_licence(capsys):
+    assert main(["engines"]) == 0
+    printed = capsys.readouterr().out
+    assert "grabcut" in printed
+    assert "ready" in printed
+
+
+def test_the_demo_makes_a_dataset_of_photographs(tmp_path, capsys):
+    folder = str(tmp_path / "demo")
+    assert main(["demo", folder]) == 0
+    assert "6 cutouts, 0 errors" in capsys.readouterr().out
+    assert main(["verify", os.path.join(folder, "dataset")]) == 0
+    assert main(["demo", folder]) == 0
+
+
+def test_help_names_every_flag_of_the_job():
+    printed = subprocess.run(
+        [sys.executable, "-m", "alphabeam.pipeline", "run", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    for flag in ("manifest", "output", "engine", "unit_size", "save_mask", "max_image_bytes"):
+        assert f"--{flag}" in printed
+
+
+def test_directrunner_is_mapped_and_said(manifest, tmp_path, caplog):
+    output = str(tmp_path / "out")
+    flags = ["--runner", "DirectRunner", "--no_report"]
+    with caplog.at_level("INFO", "alphabeam"):
+        assert main(["run", "--manifest", manifest, "--output", output, *flags]) == 0
+    assert "runs on FnApiRunner" in caplog.text
+
+
+def test_an_engine_that_cannot_start_ends_the_run_with_one_line(manifest, tmp_path, capsys):
+    output = str(tmp_path / "out")
+    flags = ["--engine", "stub_engines:Unloadable", "--no_report"]
+    assert main(["run", "--manifest", manifest, "--output", output, *flags]) == 1
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "weights are gone" in last
+    assert "goes on from there" in last

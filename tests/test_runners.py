@@ -1,0 +1,48 @@
+"""The same dataset from every local runner, worker count and retry."""
+
+import pytest
+from photographs import write_manifest
+from test_job import run, stored
+
+from alphabeam.pipeline.verify import verify
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    return write_manifest(str(tmp_path_factory.mktemp("runners")), 24)
+
+
+@pytest.fixture(scope="module")
+def expected(manifest, tmp_path_factory):
+    output = tmp_path_factory.mktemp("expected") / "out"
+    assert run(manifest, output, "--unit_size", "4") == 0
+    return stored(output)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--direct_num_workers", "2"],
+        ["--direct_running_mode", "multi_threading"],
+        ["--direct_running_mode", "multi_threading", "--direct_num_workers", "2"],
+        ["--direct_running_mode", "multi_processing"],
+        ["--direct_running_mode", "multi_processing", "--direct_num_workers", "2"],
+        ["--direct_runner_bundle_repeat", "1"],
+        ["--runner", "BundleBasedDirectRunner"],
+    ],
+    ids=lambda flags: " ".join(flags).replace("--direct_", ""),
+)
+def test_runners_write_the_same_bytes(manifest, expected, tmp_path, monkeypatch, flags):
+    monkeypatch.setenv("PYTHONPATH", __file__.rpartition("/")[0])
+    assert run(manifest, tmp_path / "out", "--unit_size", "4", *flags) == 0
+    assert stored(tmp_path / "out") == expected
+    assert verify(str(tmp_path / "out")).faults == ()
+
+
+def test_a_unit_that_fails_is_retried_by_a_retrying_runner(manifest, expected, tmp_path):
+    engine = ["--engine", "stub_engines:FailsOnce", "--no_report"]
+    flags = ["--runner", "BundleBasedDirectRunner", "--unit_size", "4"]
+    assert run(manifest, tmp_path / "out", *flags, engine=engine) == 0
+    assert verify(str(tmp_path / "out")).faults == ()
+    pictures = {name for name in expected if name.startswith("images/")}
+    assert {name for name in stored(tmp_path / "out") if name.startswith("images/")} == pictures

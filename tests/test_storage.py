@@ -1,0 +1,126 @@
+"""Files on local disks and in memory: atomic writes, exclusive creation, listings."""
+
+import os
+import threading
+
+import fsspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alphabeam.transforms import storage
+
+
+@pytest.fixture(params=["local", "file-uri", "memory"])
+def base(request, tmp_path):
+    if request.param == "local":
+        yield str(tmp_path)
+    elif request.param == "file-uri":
+        yield f"file://{tmp_path}"
+    else:
+        yield "memory://storage-test"
+        fsspec.filesystem("memory").store.clear()
+
+
+def test_what_is_written_is_read_back_and_replaced(base):
+    uri = storage.join(base, "deep", "folder", "file.bin")
+    assert not storage.exists(uri)
+    storage.write_atomic(uri, b"one")
+    storage.write_atomic(uri, b"two")
+    assert storage.exists(uri)
+    assert storage.read_bytes(uri) == b"two"
+    with storage.open_input(uri) as file:
+        assert file.read(2) == b"tw"
+
+
+def test_a_missing_file_is_a_file_not_found_error(base):
+    with pytest.raises(FileNotFoundError):
+        storage.read_bytes(storage.join(base, "nothing"))
+    assert list(storage.list_files(storage.join(base, "nothing"))) == []
+    storage.remove(storage.join(base, "nothing"))
+    storage.remove_tree(storage.join(base, "nothing"))
+
+
+def test_listings_are_sorted_whole_and_spelt_like_the_canonical_root(base):
+    names = ["a/z.txt", "a.txt", "a/b/c.txt", "b.txt"]
+    for name in names:
+        storage.write_atomic(storage.join(base, name), name.encode())
+    listed = list(storage.list_files(base))
+    uris = [info.uri for info in listed]
+    assert uris == sorted(uris)
+    root = storage.canonical(base).rstrip("/") + "/"
+    assert {uri.removeprefix(root) for uri in uris} == set(names)
+    assert {info.size for info in listed} == {len(name) for name in names}
+    assert [info.uri for info in storage.list_files(storage.join(base, "*.txt"))] == [
+        uri for uri in uris if "/" not in uri.removeprefix(root)
+    ]
+
+
+def test_removing_a_tree_leaves_its_neighbours(base):
+    storage.write_atomic(storage.join(base, "gone", "x"), b"")
+    storage.write_atomic(storage.join(base, "gone2"), b"")
+    storage.remove_tree(storage.join(base, "gone"))
+    assert not storage.exists(storage.join(base, "gone"))
+    assert storage.exists(storage.join(base, "gone2"))
+
+
+def test_of_many_exclusive_writers_one_creates_the_file(tmp_path):
+    uri = str(tmp_path / "new" / "lock")
+    start = threading.Barrier(8)
+    created = []
+
+    def write(number):
+        start.wait()
+        if storage.write_exclusive(uri, str(number).encode()):
+            created.append(number)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(created) == 1
+    assert storage.read_bytes(uri) == str(created[0]).encode()
+    assert os.listdir(tmp_path / "new") == ["lock"]
+
+
+def test_an_exclusive_write_in_memory_keeps_the_first(base):
+    uri = storage.join(base, "once")
+    assert storage.write_exclusive(uri, b"first")
+    assert not storage.write_exclusive(uri, b"second")
+    assert storage.read_bytes(uri) == b"first"
+
+
+def test_half_written_files_stay_in_the_scratch_folder(tmp_path, monkeypatch):
+    target, scratch = str(tmp_path / "data" / "x"), str(tmp_path / "_tmp")
+
+    def killed(source, destination):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        storage.write_atomic(target, b"half", scratch)
+    assert not os.path.exists(target)
+    assert len(os.listdir(scratch)) == 1
+
+
+def test_an_unknown_scheme_is_named():
+    with pytest.raises(ValueError, match="nosuch"):
+        storage.resolve("nosuch://bucket/file")
+
+
+def test_a_question_mark_in_a_web_address_is_no_glob():
+    assert not storage.has_glob("https://host/manifest.csv?token=1")
+    assert storage.has_glob("gs://bucket/part-?.parquet")
+
+
+segments = st.text("abc-_.9", min_size=1, max_size=5).filter(lambda s: s.strip("."))
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(segments, min_size=1, max_size=5), st.sampled_from(["/x", "gs://b", "rel/"]))
+def test_join_parent_and_basename_agree(parts, base):
+    uri = storage.join(base, *parts)
+    assert storage.basename(uri) == parts[-1]
+    assert storage.parent(uri) == storage.join(base, *parts[:-1])
+    assert "//" not in uri.replace("://", "")

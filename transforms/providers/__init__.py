@@ -1,0 +1,1 @@
+"""Background removal that is done elsewhere: five hosted services, and nothing paid for twice."""

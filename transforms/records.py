@@ -1,0 +1,108 @@
+"""What flows through the chain: an image record in, a cutout or a failure out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import ImageError
+from .mask_stats import MaskStats
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One manifest row.
+
+    Attributes:
+      key: names the image; not yet safe as a file name.
+      source: where the picture is: a URI, a local path or a data URI as `str`, or the encoded
+        picture itself as `bytes`. None when the row names no image.
+      source_uri: what the output's rows say about the origin; short, also for inline pictures.
+      columns: the manifest's other columns.
+      row: position within the work unit, from 0.
+      trouble: set when the row could not be read; it then becomes an error row as it is.
+    """
+
+    key: str
+    source: str | bytes | None
+    source_uri: str = ""
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    row: int = 0
+    trouble: ImageError | None = None
+
+
+@dataclass(frozen=True)
+class SourceInfo:
+    """What is known of the source picture.
+
+    Attributes:
+      format: the encoded form, lower case: `jpeg`, `png`, `webp`, …
+      width, height: pixels, upright (after EXIF orientation).
+      bytes: size of the encoded picture.
+      sha256: of the encoded picture, hexadecimal.
+      exif_orientation: 1..8, 1 when absent.
+      icc_converted: True when an embedded profile was converted to sRGB.
+    """
+
+    format: str
+    width: int
+    height: int
+    bytes: int
+    sha256: str
+    exif_orientation: int
+    icc_converted: bool
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """Which engine answered, as every row records it."""
+
+    engine: str
+    model: str
+    revision: str
+    device: str
+    dtype: str
+    attempts: int = 1
+    cost_usd: float | None = None
+    provider_request_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Cutout:
+    """One finished picture.
+
+    Attributes:
+      record: the row it came from.
+      image: the encoded cutout.
+      mask: the matte as an 8-bit grey PNG of the cutout's size, when asked for.
+      format: `png`, `webp` or `jpg`.
+      width, height: of the cutout, pixels.
+      source: what is known of the source picture.
+      stats: the quality columns, of the upright picture's matte before any crop.
+      confidence: mean |2p - 1| of the engine's probabilities, None where it has none.
+      engine: which engine answered.
+      seconds: time spent by stage; goes into the unit's commit marker, never into a row.
+    """
+
+    record: ImageRecord
+    image: bytes
+    mask: bytes | None
+    format: str
+    width: int
+    height: int
+    source: SourceInfo
+    stats: MaskStats
+    confidence: float | None
+    engine: EngineInfo
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One image that could not be cut out, and why."""
+
+    record: ImageRecord
+    error: ImageError
+    engine: str
+    seconds: Mapping[str, float] = field(default_factory=dict)

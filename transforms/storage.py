@@ -1,0 +1,272 @@
+"""Files wherever they are: local paths and every fsspec scheme behind a handful of functions."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+from urllib.parse import unquote, urlsplit
+
+import fsspec
+
+# What stores call the value that changes with an object's content, best first.
+_CONTENT_MARKS = ("md5Hash", "crc32c", "ETag", "etag", "generation", "mtime", "created")
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """One stored file.
+
+    Attributes:
+      uri: where it is.
+      size: bytes.
+      fingerprint: changes when the content changes, as far as the store tells: a checksum or
+        entity tag from the listing, else the time of the last change.
+    """
+
+    uri: str
+    size: int
+    fingerprint: str
+
+
+def is_local(uri: str) -> bool:
+    """Tells whether a URI is a local path or a `file://` URI."""
+    return "://" not in uri or uri.lower().startswith("file://")
+
+
+def local_path(uri: str) -> str:
+    """Gives the path of a local URI.
+
+    Raises:
+      ValueError: the URI is not local.
+    """
+    if "://" not in uri:
+        return uri
+    if not is_local(uri):
+        raise ValueError(f"not a local path: {uri}")
+    return unquote(urlsplit(uri).path)
+
+
+def resolve(uri: str) -> tuple[Any, str]:
+    """Finds the fsspec file system of a URI and the path within it.
+
+    fsspec keeps one instance, and with it one connection pool, a process and store.
+
+    Raises:
+      ValueError: the scheme is unknown.
+      ImportError: the scheme's package is not installed; the message names it.
+    """
+    return fsspec.core.url_to_fs(uri)
+
+
+def canonical(uri: str) -> str:
+    """Spells a URI the way `list_files` does."""
+    if is_local(uri):
+        return local_path(uri)
+    fs, path = resolve(uri)
+    return fs.unstrip_protocol(path)
+
+
+def join(base: str, *parts: str) -> str:
+    """Appends relative parts to a base URI with single slashes."""
+    return "/".join([base.rstrip("/") if base != "/" else "", *(part.strip("/") for part in parts)])
+
+
+def parent(uri: str) -> str:
+    """Gives the folder that holds a file; `.` for a bare file name."""
+    folder, slash, _ = uri.rpartition("/")
+    if not slash:
+        return "."
+    return folder or "/"
+
+
+def basename(uri: str) -> str:
+    """Gives the last path segment of a URI."""
+    return uri.rstrip("/").rpartition("/")[2]
+
+
+def exists(uri: str) -> bool:
+    """Tells whether a file or folder is there."""
+    if is_local(uri):
+        return os.path.exists(local_path(uri))
+    fs, path = resolve(uri)
+    return fs.exists(path)
+
+
+def is_folder(uri: str) -> bool:
+    """Tells whether a URI names a folder (or, on object stores, a prefix with objects)."""
+    if is_local(uri):
+        return os.path.isdir(local_path(uri))
+    fs, path = resolve(uri)
+    return fs.isdir(path)
+
+
+def open_input(uri: str) -> BinaryIO:
+    """Opens a file for reading bytes.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+    """
+    if is_local(uri):
+        return open(local_path(uri), "rb")
+    fs, path = resolve(uri)
+    return fs.open(path, "rb")
+
+
+def read_bytes(uri: str) -> bytes:
+    """Reads a whole file.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+    """
+    if is_local(uri):
+        with open(local_path(uri), "rb") as file:
+            return file.read()
+    fs, path = resolve(uri)
+    return fs.cat_file(path)
+
+
+def write_atomic(uri: str, data: bytes, scratch: str | None = None) -> None:
+    """Writes a whole file so that it is there complete or not at all.
+
+    Object stores get one PUT. Locally a temporary file is written and moved into place.
+
+    Args:
+      uri: the file, replaced if it exists.
+      data: its content.
+      scratch: a local folder on the same file system for the temporary file, so that a killed
+        process leaves nothing beside the target; None for the target's own folder.
+    """
+    if not is_local(uri):
+        fs, path = resolve(uri)
+        fs.pipe_file(path, data)
+        return
+    path = local_path(uri)
+    temporary = _write_temporary(path, data, scratch)
+    try:
+        os.replace(temporary, path)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        os.replace(temporary, path)
+
+
+def write_exclusive(uri: str, data: bytes, scratch: str | None = None) -> bool:
+    """Writes a whole file unless one of that name exists.
+
+    Returns:
+      True when this call created the file. Of several racing writers one gets True, where the
+      store can create exclusively (local disks, GCS, S3; not every emulator).
+    """
+    if not is_local(uri):
+        fs, path = resolve(uri)
+        try:
+            fs.pipe_file(path, data, mode="create")
+        except FileExistsError:
+            return False
+        return True
+    path = local_path(uri)
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    temporary = _write_temporary(path, data, scratch)
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        os.unlink(temporary)
+    return True
+
+
+def _write_temporary(path: str, data: bytes, scratch: str | None) -> str:
+    folder = scratch or os.path.dirname(path) or "."
+    temporary = os.path.join(folder, f".{uuid.uuid4().hex}.tmp")
+    try:
+        file = open(temporary, "wb")  # noqa: SIM115 - reopened below when the folder is new
+    except FileNotFoundError:
+        os.makedirs(folder, exist_ok=True)
+        file = open(temporary, "wb")  # noqa: SIM115
+    with file:
+        file.write(data)
+    return temporary
+
+
+def list_files(uri: str) -> Iterator[FileInfo]:
+    """Lists the files under a folder, a glob or a single file, sorted by URI.
+
+    A missing folder gives nothing. Object stores are listed by pages, never file by file.
+    """
+    if is_local(uri) and not has_glob(uri):
+        yield from _list_local(local_path(uri))
+        return
+    fs, path = resolve(uri)
+    if has_glob(uri):
+        found = fs.glob(path, detail=True)
+    else:
+        try:
+            found = fs.find(path, detail=True)
+        except FileNotFoundError:
+            return
+    for name in sorted(found):
+        info = found[name]
+        if info["type"] == "file":
+            yield FileInfo(_full_uri(fs, uri, name), int(info["size"] or 0), _fingerprint(info))
+
+
+def has_glob(uri: str) -> bool:
+    """Tells whether a URI holds glob characters; in web addresses `?` starts the query."""
+    characters = "*[" if uri.lower().startswith(("http://", "https://")) else "*?["
+    return any(character in uri for character in characters)
+
+
+def _list_local(path: str) -> Iterator[FileInfo]:
+    if os.path.isfile(path):
+        stat = os.stat(path)
+        yield FileInfo(path, stat.st_size, str(stat.st_mtime_ns))
+        return
+    if not os.path.isdir(path):
+        return
+    with os.scandir(path) as entries:
+        listed = sorted(entries, key=lambda e: e.name + "/" if e.is_dir() else e.name)
+    for entry in listed:
+        if entry.is_dir():
+            yield from _list_local(entry.path)
+        else:
+            stat = entry.stat()
+            yield FileInfo(entry.path, stat.st_size, str(stat.st_mtime_ns))
+
+
+def _full_uri(fs: Any, uri: str, name: str) -> str:
+    if is_local(uri):
+        return name
+    return fs.unstrip_protocol(name)
+
+
+def _fingerprint(info: dict[str, Any]) -> str:
+    for mark in _CONTENT_MARKS:
+        if info.get(mark) is not None:
+            return f"{mark}:{info[mark]}"
+    return ""
+
+
+def remove(uri: str) -> None:
+    """Removes one file; a missing one is fine."""
+    try:
+        if is_local(uri):
+            os.unlink(local_path(uri))
+        else:
+            fs, path = resolve(uri)
+            fs.rm_file(path)
+    except FileNotFoundError:
+        return
+
+
+def remove_tree(uri: str) -> None:
+    """Removes a folder and all in it; a missing one is fine."""
+    if is_local(uri):
+        shutil.rmtree(local_path(uri), ignore_errors=not os.path.exists(local_path(uri)))
+        return
+    fs, path = resolve(uri)
+    if fs.exists(path):
+        fs.rm(path, recursive=True)
