@@ -177,7 +177,8 @@ def data_table(cutouts: Sequence[StoredCutout], extra: pa.Table, settings_hash: 
             }
         )
     own = pa.Table.from_pylist(rows, schema=pa.schema(_DATA_FIELDS))
-    return _joined(own, extra.take([cutout.row for cutout in cutouts]), data_schema(extra.schema))
+    rows_taken = _rows_of(extra, [cutout.row for cutout in cutouts])
+    return _joined(own, rows_taken, data_schema(extra.schema))
 
 
 def error_table(failures: Sequence[Failure], extra: pa.Table) -> pa.Table:
@@ -196,8 +197,18 @@ def error_table(failures: Sequence[Failure], extra: pa.Table) -> pa.Table:
         for failure in failures
     ]
     own = pa.Table.from_pylist(rows, schema=pa.schema(_ERROR_FIELDS))
-    taken = extra.take([failure.record.row for failure in failures])
-    return _joined(own, taken, error_schema(extra.schema))
+    rows_taken = _rows_of(extra, [failure.record.row for failure in failures])
+    return _joined(own, rows_taken, error_schema(extra.schema))
+
+
+def _rows_of(table: pa.Table, rows: list[int]) -> pa.Table:
+    """Takes some rows, in order, by slices: Arrow's own `take` does not know every type."""
+    parts, start = [table.slice(0, 0)], 0
+    for end in range(1, len(rows) + 1):
+        if end == len(rows) or rows[end] != rows[end - 1] + 1:
+            parts.append(table.slice(rows[start], end - start))
+            start = end
+    return pa.concat_tables(parts)
 
 
 def _joined(own: pa.Table, extra: pa.Table, schema: pa.Schema) -> pa.Table:

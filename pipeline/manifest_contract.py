@@ -17,7 +17,7 @@ from ..transforms.rows import Columns, is_web
 _MAX_STEM = 40
 
 
-class ManifestUnusable(ValueError):  # noqa: N818 - an argument that will not do, not a fault
+class ManifestUnusable(ValueError):
     """The manifest as a whole cannot be used; one line says why and what would do."""
 
 

@@ -12,12 +12,13 @@ import pillow_heif
 import profiles
 import pytest
 import tifffile
-from alphabeam.transforms.codec import DecodeLimits, Picture, decode
 from encoded import by_pillow, encoded, png
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from photographs import photograph
 from PIL import Image, ImageCms, ImageOps
+
+from alphabeam.transforms.codec import DecodeLimits, Picture, decode
 
 pillow_heif.register_heif_opener()
 

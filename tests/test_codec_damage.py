@@ -9,13 +9,14 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from alphabeam.transforms.codec import DecodeLimits, decode
-from alphabeam.transforms.errors import DecodeError
 from encoded import encoded, png
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from photographs import photograph
 from PIL import Image
+
+from alphabeam.transforms.codec import DecodeLimits, decode
+from alphabeam.transforms.errors import DecodeError
 
 RGB = np.ascontiguousarray(photograph("chelsea")[50:100, 100:180])
 RGBA = np.dstack([RGB, RGB[..., 0] | 1])

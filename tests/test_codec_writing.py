@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from alphabeam.transforms.codec import encode_jpg, encode_webp
-from alphabeam.transforms.errors import ComposeError
 from encoded import by_pillow
 from photographs import photograph
+
+from alphabeam.transforms.codec import encode_jpg, encode_webp
+from alphabeam.transforms.errors import ComposeError
 
 RGB = np.ascontiguousarray(photograph("coffee")[60:161, 100:255])
 ALPHA = np.clip(np.linspace(-40, 300, RGB.shape[1]), 0, 255).astype(np.uint8)[None].repeat(101, 0)

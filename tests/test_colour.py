@@ -9,12 +9,13 @@ from io import BytesIO
 import numpy as np
 import profiles
 import pytest
-from alphabeam.transforms.colour import cmyk_to_rgb, lab_to_srgb, to_srgb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from photographs import photograph
 from PIL import Image, ImageCms
+
+from alphabeam.transforms.colour import cmyk_to_rgb, lab_to_srgb, to_srgb
 
 BYTES = hnp.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3)))
 

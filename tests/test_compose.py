@@ -7,12 +7,13 @@ import pickle
 
 import numpy as np
 import pytest
+from encoded import by_pillow
+from photographs import photograph
+
 from alphabeam.transforms.codec import Picture
 from alphabeam.transforms.errors import ComposeError
 from alphabeam.transforms.mask_stats import mask_stats
 from alphabeam.transforms.matte import ComposeSettings, compose, composite
-from encoded import by_pillow
-from photographs import photograph
 
 RGB = np.ascontiguousarray(photograph("astronaut")[0:200, 150:330])
 HEIGHT, WIDTH = RGB.shape[:2]

@@ -131,13 +131,14 @@ def test_other_manifest_columns_come_out_unchanged(tmp_path):
         "some_bytes": pa.array([b"\x00\xff"] * 6, pa.large_binary()),
         "half": pa.array(np.arange(6, dtype=np.float16)),
         "flag": pa.array([True, None] * 3),
+        "a_view": pa.array(["a view of text longer than twelve bytes"] * 6, pa.string_view()),
         "coverage": ["mine"] * 6,
         "width": [7] * 6,
     }
     manifest = write_manifest(str(tmp_path), **columns)
     assert run(manifest, tmp_path / "out") == 0
-    table = open_dataset(str(tmp_path / "out")).to_table().sort_by("key")
-    source = pq.read_table(manifest).sort_by("key")
+    table = open_dataset(str(tmp_path / "out")).to_table()
+    source = pq.read_table(manifest)
     for name in columns:
         output = f"manifest_{name}" if name in ("coverage", "width") else name
         assert table.schema.field(output).type == source.schema.field(name).type, name

@@ -5,6 +5,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
 from alphabeam.transforms.mask_stats import mask_stats
 from alphabeam.transforms.matte import (
     Box,
@@ -15,9 +19,6 @@ from alphabeam.transforms.matte import (
     threshold,
     to_levels,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 SIDE = st.integers(1, 60)
 LEVEL = st.integers(0, 255)

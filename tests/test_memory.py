@@ -1,20 +1,19 @@
 """Memory stays flat as the manifest grows."""
 
 import os
-import subprocess
-import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from memory import run_program
 from photographs import write_photographs
 
-# Prints the peak of resident memory, in KiB, of a whole run in a process of its own.
-_PROGRAM = """
-import resource, sys
+_RUN = """
 from alphabeam.pipeline.cli import main
-assert main(sys.argv[1:]) == 0
-print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+from memory import peak_rss
+assert main(["run", "--manifest", "{manifest}", "--output", "{output}", "--unit_size", "100",
+             "--engine", "stub_engines:Disc", "--no_report"]) == 0
+print("peak", peak_rss())
 """
 
 
@@ -26,18 +25,12 @@ def photos(tmp_path_factory):
 
 
 def peak(photos, count):
+    """Gives the peak of resident memory of a whole run over `count` pictures, in bytes."""
     names = sorted(os.listdir(photos / "photos"))
     table = pa.table({"image": [f"photos/{names[number % 6]}" for number in range(count)]})
-    manifest = str(photos / f"m{count}.parquet")
-    pq.write_table(table, manifest)
-    printed = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, "run", "--manifest", manifest, "--output",
-         str(photos / f"out{count}"), "--engine", "stub_engines:Disc", "--unit_size", "100",
-         "--no_report"],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path])},
-        capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
-    return int(printed.split("peak")[1])
+    pq.write_table(table, photos / f"m{count}.parquet")
+    program = _RUN.format(manifest=photos / f"m{count}.parquet", output=photos / f"out{count}")
+    return int(run_program(program).split("peak")[1])
 
 
 def test_ten_times_the_pictures_take_no_more_memory(photos):
