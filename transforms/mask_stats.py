@@ -170,7 +170,7 @@ def _histogram(alpha: np.ndarray) -> np.ndarray:
             chunk = chunk[mixed]
         if len(chunk):
             histogram = cv2.calcHist([chunk.view(np.uint8)], [0], None, [256], [0, 256])
-            counts += histogram[:, 0].astype(np.int64)
+            counts += histogram.reshape(-1).astype(np.int64)  # OpenCV 4 gives a column
     return counts
 
 
