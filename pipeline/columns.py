@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -60,7 +61,13 @@ _DATA_FIELDS = [
     pa.field("attempts", pa.int32()),
     pa.field("cost_usd", pa.float64()),
     pa.field("provider_request_id", pa.string()),
+    pa.field("escalated_from", pa.string()),
+    pa.field("escalated_confidence", pa.float64()),
 ]
+
+# Columns of the layout that stores pictures with their rows. The names are ours in every layout, so
+# that a column of the manifest has the same name in each.
+_PICTURES = ("image", "mask")
 
 _ERROR_FIELDS = [
     pa.field("key", pa.string()),
@@ -80,14 +87,15 @@ class StoredCutout:
 
     Attributes:
       row: position in the work unit.
-      image_path, mask_path: relative to the dataset; mask_path is None without masks.
+      image_path, mask_path: relative to the dataset; None where the picture is in the row itself,
+        mask_path also without masks.
       The others are the columns of the same names, or hold them.
     """
 
     row: int
     key: str
     source_uri: str
-    image_path: str
+    image_path: str | None
     mask_path: str | None
     format: str
     width: int
@@ -102,11 +110,10 @@ class StoredCutout:
 
 def output_names(extra: pa.Schema) -> dict[str, str]:
     """Maps the manifest's columns to their names in `data/`: `manifest_` before those also ours."""
-    return _renamed(extra, _DATA_FIELDS)
+    return _renamed(extra, {*_PICTURES, *(field.name for field in _DATA_FIELDS)})
 
 
-def _renamed(extra: pa.Schema, own: list[pa.Field]) -> dict[str, str]:
-    ours = {field.name for field in own}
+def _renamed(extra: pa.Schema, ours: set[str]) -> dict[str, str]:
     taken = ours | set(extra.names)
     names = {}
     for name in extra.names:
@@ -118,18 +125,41 @@ def _renamed(extra: pa.Schema, own: list[pa.Field]) -> dict[str, str]:
     return names
 
 
-def data_schema(extra: pa.Schema) -> pa.Schema:
-    """Gives the schema of `data/` for a manifest's other columns, partition columns included."""
-    return _schema(_DATA_FIELDS, extra)
+def picture_columns(layout: str, save_mask: bool) -> tuple[str, ...]:
+    """Names the columns of `data/` that hold pictures; most layouts have none."""
+    if layout != "embedded":
+        return ()
+    return _PICTURES if save_mask else _PICTURES[:1]
+
+
+def picture_type() -> pa.DataType:
+    """Gives the type of a picture's column: the encoded picture, and the name it would have."""
+    return pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+def data_schema(extra: pa.Schema, pictures: Sequence[str] = ()) -> pa.Schema:
+    """Gives the schema of `data/`, partition columns included.
+
+    Args:
+      extra: the manifest's other columns.
+      pictures: the columns that hold pictures. Only these need telling in the metadata that the
+        `datasets` library reads; it finds all others by their Arrow types.
+    """
+    own = [pa.field(name, picture_type()) for name in pictures] + _DATA_FIELDS
+    schema = _schema(own, extra, output_names(extra))
+    if not pictures:
+        return schema
+    features = {name: {"_type": "Image"} for name in pictures}
+    hugging_face = json.dumps({"info": {"features": features}})
+    return schema.with_metadata({**(schema.metadata or {}), "huggingface": hugging_face})
 
 
 def error_schema(extra: pa.Schema) -> pa.Schema:
     """Gives the schema of `errors/` for a manifest's other columns."""
-    return _schema(_ERROR_FIELDS, extra)
+    return _schema(_ERROR_FIELDS, extra, _renamed(extra, {field.name for field in _ERROR_FIELDS}))
 
 
-def _schema(own: list[pa.Field], extra: pa.Schema) -> pa.Schema:
-    names = _renamed(extra, own)
+def _schema(own: list[pa.Field], extra: pa.Schema, names: dict[str, str]) -> pa.Schema:
     fields = own + [field.with_name(names[field.name]) for field in extra]
     return pa.schema(fields, {"alphabeam_schema_version": str(SCHEMA_VERSION)})
 
@@ -174,6 +204,8 @@ def data_table(cutouts: Sequence[StoredCutout], extra: pa.Table, settings_hash: 
                 "attempts": engine.attempts,
                 "cost_usd": engine.cost_usd,
                 "provider_request_id": engine.provider_request_id,
+                "escalated_from": engine.escalated_from,
+                "escalated_confidence": engine.escalated_confidence,
             }
         )
     own = pa.Table.from_pylist(rows, schema=pa.schema(_DATA_FIELDS))

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from ..transforms.engines import registry
+from ..transforms.providers.catalogue import ADAPTERS
 from . import launch
 from .errors import UsageError
 from .options import GROUPS
@@ -41,6 +42,42 @@ def parser() -> argparse.ArgumentParser:
 
     verify = _command(commands, "verify", _verify, "check every promise of a dataset")
     verify.add_argument("output", help="the dataset's folder")
+    verify.add_argument(
+        "--sample",
+        type=int,
+        metavar="N",
+        help="look at N pictures only, chosen anew each time; markers and files are always checked",
+    )
+
+    compact = _command(commands, "compact", _compact, "merge many small Parquet files into few")
+    compact.add_argument("output", help="the dataset's folder")
+    limit = compact.add_mutually_exclusive_group()
+    limit.add_argument(
+        "--target_bytes", type=int, metavar="N", help="size of a merged file (268,435,456)"
+    )
+    limit.add_argument("--rows_per_file", type=int, metavar="N", help="or its rows")
+
+    evaluate = _command(
+        commands, "evaluate", _evaluate, "compare a dataset's mattes with the truth"
+    )
+    evaluate.add_argument("output", help="the dataset's folder")
+    evaluate.add_argument("--truth", metavar="MANIFEST", help="masks: a manifest or a folder")
+    evaluate.add_argument("--truth_column", metavar="NAME", help="holds the masks (by name)")
+    evaluate.add_argument("--against", metavar="OTHER", help="another dataset of the same pictures")
+    evaluate.add_argument("--csv", metavar="FILE", help="write the rows there as CSV, too")
+    evaluate.add_argument(
+        "--allow_private_hosts", action="store_true", help="fetch masks from such hosts, too"
+    )
+
+    plan = _command(commands, "plan", _plan, "what a run would take and cost; nothing is sent")
+    plan.add_argument("--manifest", metavar="URI", required=True, help="as for run")
+    plan.add_argument("--engine", metavar="NAME", default="grabcut", help="as for run (grabcut)")
+    plan.add_argument("--image_column", metavar="NAME", help="as for run")
+    plan.add_argument("--unit_size", type=int, default=256, metavar="ROWS", help="as for run (256)")
+    plan.add_argument(
+        "--images_per_second", type=float, metavar="N", help="of one worker, as measured there"
+    )
+    plan.add_argument("--workers", type=int, default=1, metavar="N", help="at the same time (1)")
 
     watch = _command(commands, "watch", _watch, "live progress of a run, read from its commits")
     watch.add_argument("output", help="the dataset's folder")
@@ -74,7 +111,11 @@ def _flags_of(given: argparse.Namespace) -> list[str]:
     for name, value in vars(given).items():
         if name in ("command", "function") or value is None or value is False:
             continue
-        flags += [f"--{name}"] if value is True else [f"--{name}={value}"]
+        if value is True:
+            flags.append(f"--{name}")
+        else:
+            values = value if isinstance(value, list) else [value]
+            flags += [f"--{name}={one}" for one in values]
     return flags
 
 
@@ -113,21 +154,86 @@ def _engines(given: argparse.Namespace, _: list[str]) -> int:
     for entry in registry.entries().values():
         missing = entry.missing()
         print(f"{entry.name:20} {'ready' if missing is None else missing}")
-        details = ". ".join(
-            filter(None, [entry.summary, entry.licence and f"Licence: {entry.licence}"])
-        )
-        print(f"{'':20} {details}")
+        print(f"{'':20} {entry.summary}")
+        weights = entry.model and f"{entry.model}, revision {entry.revision}"
+        for what, value in (
+            ("weights", weights),
+            ("licence", entry.licence),
+            ("sees", entry.preprocessing),
+        ):
+            if value:
+                print(f"{'':20} {what}: {value}")
+    for name, adapter in ADAPTERS.items():
+        ready = adapter.key_variable in os.environ
+        print(f"{name:20} {'ready' if ready else f'needs a key in {adapter.key_variable}'}")
+        price = adapter.price
+        print(f"{'':20} hosted: ${price.usd:g} per {price.unit} ({price.source}, {price.checked})")
     return DONE
 
 
 def _verify(given: argparse.Namespace, _: list[str]) -> int:
     from .verify import verify
 
-    result = verify(given.output)
+    result = verify(given.output, given.sample, progress=True)
     for fault in result.faults:
         print(fault)
+    if result.broken > len(result.faults):
+        print(f"and {result.broken - len(result.faults):,} more")
     print(result.text())
     return BROKEN if result.faults else DONE
+
+
+def _evaluate(given: argparse.Namespace, _: list[str]) -> int:
+    from .evaluate import evaluate
+    from .evaluation_files import check_csv, write_evaluation
+    from .evaluation_text import text
+
+    if not given.truth:
+        raise UsageError(
+            "--truth is missing: give a manifest with a column of masks, or a folder of masks, for "
+            "example --truth masks/"
+        )
+    if given.csv:
+        check_csv(given.csv)
+    result = evaluate(
+        given.output,
+        given.truth,
+        truth_column=given.truth_column,
+        against=given.against,
+        allow_private_hosts=given.allow_private_hosts,
+    )
+    print(text(given.output, result.summary))
+    write_evaluation(given.output, result.table, result.summary, given.csv)
+    return BROKEN if result.broken else DONE
+
+
+def _plan(given: argparse.Namespace, _: list[str]) -> int:
+    from .manifest import ManifestUnusable, open_manifest
+    from .plan import make_plan
+
+    if given.unit_size < 1 or given.workers < 1:
+        raise UsageError("--unit_size and --workers must be at least 1")
+    try:
+        manifest = open_manifest(given.manifest, given.image_column)
+        plan = make_plan(
+            manifest,
+            given.engine,
+            given.unit_size,
+            rate=given.images_per_second,
+            workers=given.workers,
+        )
+    except ManifestUnusable as error:
+        raise UsageError(str(error)) from error
+    print(plan.text())
+    return DONE
+
+
+def _compact(given: argparse.Namespace, _: list[str]) -> int:
+    from .compact import compact
+
+    summary = compact(given.output, given.target_bytes, given.rows_per_file, progress=True)
+    print(summary.text())
+    return DONE
 
 
 def _watch(given: argparse.Namespace, _: list[str]) -> int:

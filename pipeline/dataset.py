@@ -4,53 +4,36 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as pads
 
 from ..transforms import storage
-from ..transforms.stream import ordered_map
 from .card import dataset_card
-from .columns import data_schema, error_schema, output_names
+from .columns import data_schema, error_schema, output_names, picture_columns
+from .compaction import read_compaction, settle
+from .croissant import croissant
 from .errors import UsageError
+from .markers import committed_units, read_markers
 from .paths import NULL_PARTITION, DatasetPaths
 from .settings import JobSettings
-from .unit import Marker
+from .totals import Summary, Totals, add_up, summarise
 
-_READERS = 32
-
-
-@dataclass(frozen=True)
-class Totals:
-    """Sums over the commit markers of a dataset.
-
-    Attributes:
-      units: committed units.
-      rows, done, failed: of these.
-      errors: failed rows by kind.
-      files, bytes: stored.
-      cost_usd: paid.
-      seconds: by stage, added up over pictures and units.
-    """
-
-    units: int = 0
-    rows: int = 0
-    done: int = 0
-    failed: int = 0
-    errors: dict[str, int] = field(default_factory=dict)
-    files: int = 0
-    bytes: int = 0
-    cost_usd: float = 0.0
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def error_rate(self) -> float:
-        """Gives the share of rows that failed, 0 for an empty dataset."""
-        return self.failed / self.rows if self.rows else 0.0
+__all__ = [
+    "Totals",
+    "add_up",
+    "begin",
+    "committed_units",
+    "finish",
+    "open_dataset",
+    "open_errors",
+    "read_markers",
+    "read_plan",
+    "read_settings",
+    "require_dataset",
+]
 
 
 def begin(job: JobSettings) -> None:
@@ -72,6 +55,7 @@ def begin(job: JobSettings) -> None:
             _check_empty(paths)
         else:
             _check_same(before, job)
+            settle(paths)
         _write_settings(paths, job, state="running", totals=Totals(), before=before)
     except OSError as error:
         raise UsageError(
@@ -86,19 +70,37 @@ def finish(job: JobSettings) -> Totals:
       RuntimeError: units are missing, so that running the job again is needed.
     """
     paths = DatasetPaths(job.output)
-    totals, engine = _add_up(paths)
+    summary = summarise(read_markers(paths), read_compaction(paths))
+    totals = summary.totals
     plan = read_plan(paths)
     if plan is None or totals.rows != plan["rows"]:
         raise RuntimeError(
             f"{totals.rows} of {plan['rows'] if plan else 'an unknown number of'} rows are "
             f"committed in {job.output}: run the same command again to go on"
         )
-    values = _write_settings(paths, job, state="complete", totals=totals, engine=engine)
-    paths.write(paths.CARD, dataset_card(values, data_schema(job.manifest.schema)).encode())
+    values = _write_settings(paths, job, state="complete", totals=totals, engine=summary.engine)
+    _write_cards(paths, values, summary)
     paths.write(paths.SUCCESS, b"")
     if paths.scratch:
         storage.remove_tree(paths.scratch)
     return totals
+
+
+def refresh_totals(paths: DatasetPaths) -> None:
+    """Sums up anew a complete dataset whose files were merged."""
+    values = read_settings(paths)
+    assert values is not None
+    values["totals"] = asdict(summarise(read_markers(paths), read_compaction(paths)).totals)
+    paths.write(paths.SETTINGS, json.dumps(values, indent=1).encode())
+
+
+def _write_cards(paths: DatasetPaths, values: dict[str, Any], summary: Summary) -> None:
+    schema, partitions = columns_of(values)
+    paths.write(paths.CARD, dataset_card(values, schema, partitions, summary.splits).encode())
+    if values["settings"]["layout"] != "embedded":
+        stored = [field for field in schema if field.name not in partitions]
+        schema = pa.schema(stored, schema.metadata)
+    paths.write(paths.CROISSANT, croissant(values, schema))
 
 
 def read_settings(paths: DatasetPaths) -> dict[str, Any] | None:
@@ -130,57 +132,6 @@ def require_dataset(root: str) -> dict[str, Any]:
     return values
 
 
-def committed_units(paths: DatasetPaths) -> Iterator[str]:
-    """Names the committed units, sorted, from one listing."""
-    for file in storage.list_files(paths.uri(paths.MARKERS)):
-        name = storage.basename(file.uri)
-        if name.endswith(".json"):
-            yield name[: -len(".json")]
-
-
-def read_markers(paths: DatasetPaths) -> Iterator[Marker]:
-    """Reads every commit marker, in the order of the units' names, many at a time."""
-
-    def read(unit: str) -> Marker:
-        return Marker.decode(storage.read_bytes(paths.uri(paths.marker(unit))))
-
-    return ordered_map(read, committed_units(paths), threads=_READERS, lookahead=4 * _READERS)
-
-
-def add_up(markers: Iterator[Marker]) -> Totals:
-    """Sums commit markers."""
-    totals, _ = _sums(markers)
-    return totals
-
-
-def _add_up(paths: DatasetPaths) -> tuple[Totals, dict[str, Any]]:
-    return _sums(read_markers(paths))
-
-
-def _sums(markers: Iterator[Marker]) -> tuple[Totals, dict[str, Any]]:
-    counts, errors, seconds = Counter(), Counter(), Counter()
-    cost = 0.0
-    engine: dict[str, Any] = {}
-    for marker in markers:
-        counts["units"] += 1
-        counts["rows"] += marker.rows
-        counts["done"] += marker.done
-        counts["failed"] += marker.failed
-        counts["files"] += len(marker.files)
-        counts["bytes"] += sum(file.size for file in marker.files)
-        errors.update(marker.errors)
-        seconds.update(marker.seconds)
-        cost += marker.cost_usd
-        engine = marker.engine
-    totals = Totals(
-        **{name: counts[name] for name in ("units", "rows", "done", "failed", "files", "bytes")},
-        errors=dict(errors.most_common()),
-        seconds={name: round(value, 3) for name, value in seconds.items()},
-        cost_usd=cost,
-    )
-    return totals, engine
-
-
 def open_dataset(root: str) -> pads.Dataset:
     """Opens the rows of a dataset, partition columns included, without reading them.
 
@@ -193,30 +144,45 @@ def open_dataset(root: str) -> pads.Dataset:
     Raises:
       UsageError: there is no dataset.
     """
-    return _open(root, "data", data_schema)
+    values = require_dataset(root)
+    schema, partitions = columns_of(values)
+    partitioning = None
+    if partitions:
+        fields = [_plain_field(schema.field(name)) for name in partitions]
+        partitioning = pads.HivePartitioning(pa.schema(fields), null_fallback=NULL_PARTITION)
+    return _open(root, "data", schema, partitioning)
 
 
 def open_errors(root: str) -> pads.Dataset:
     """Opens the rows that failed, as `open_dataset` does the others."""
-    return _open(root, "errors", error_schema)
+    return _open(root, "errors", error_schema(_extra(require_dataset(root))))
 
 
-def _open(root: str, folder: str, schema_of: Any) -> pads.Dataset:
-    values = require_dataset(root)
-    extra = pa.ipc.read_schema(pa.py_buffer(bytes.fromhex(values["manifest"]["schema"])))
-    schema = schema_of(extra)
-    names = output_names(extra)
-    partition_by = [names[name] for name in values["settings"]["partition_by"]]
-    partitioning = None
-    if partition_by and folder == "data":
-        fields = [_plain_field(schema.field(name)) for name in partition_by]
-        partitioning = pads.HivePartitioning(pa.schema(fields), null_fallback=NULL_PARTITION)
+def _open(
+    root: str, folder: str, schema: pa.Schema, partitioning: pads.HivePartitioning | None = None
+) -> pads.Dataset:
     fs, path = storage.resolve(storage.join(root, folder))
     if not fs.exists(path):
         return pads.dataset(schema.empty_table())
     return pads.dataset(
         path, schema=schema, format="parquet", partitioning=partitioning, filesystem=fs
     )
+
+
+def columns_of(values: dict[str, Any]) -> tuple[pa.Schema, list[str]]:
+    """Gives the schema of `data/`, and which of its columns are Hive folders.
+
+    Args:
+      values: the content of `dataset.json`.
+    """
+    settings, extra = values["settings"], _extra(values)
+    pictures = picture_columns(settings["layout"], settings["compose"]["save_mask"])
+    names = output_names(extra)
+    return data_schema(extra, pictures), [names[name] for name in settings["partition_by"]]
+
+
+def _extra(values: dict[str, Any]) -> pa.Schema:
+    return pa.ipc.read_schema(pa.py_buffer(bytes.fromhex(values["manifest"]["schema"])))
 
 
 def _plain_field(field: pa.Field) -> pa.Field:
@@ -229,7 +195,8 @@ def _plain_field(field: pa.Field) -> pa.Field:
 def _check_empty(paths: DatasetPaths) -> None:
     """Refuses a folder with foreign files: nothing of the user's is ever mixed or overwritten."""
     for file in storage.list_files(paths.root):
-        if f"/{paths.SCRATCH}/" not in file.uri:
+        # What was paid for stays when a dataset is started anew.
+        if not any(f"/{name}/" in file.uri for name in (paths.SCRATCH, paths.LEDGER)):
             raise UsageError(
                 f"--output {paths.root} is not empty and holds no alphabeam dataset "
                 f"(it has {storage.basename(file.uri)}): give an empty or new folder"
@@ -271,9 +238,16 @@ def _as_json(values: dict[str, Any]) -> dict[str, Any]:
 def _clear(paths: DatasetPaths) -> None:
     """Deletes a dataset, and nothing else that may lie in its folder."""
     storage.remove(paths.uri(paths.SUCCESS))
-    for folder in (paths.MARKERS, *paths.CONTENT, paths.SCRATCH):
+    for folder in (paths.MARKERS, *paths.CONTENT, paths.SCRATCH, paths.STAGING):
         storage.remove_tree(paths.uri(folder))
-    for name in (paths.PLAN, paths.CARD, paths.REPORT, "croissant.json", paths.SETTINGS):
+    for name in (
+        paths.PLAN,
+        paths.COMPACTION,
+        paths.CARD,
+        paths.CROISSANT,
+        paths.REPORT,
+        paths.SETTINGS,
+    ):
         storage.remove(paths.uri(name))
 
 
@@ -293,7 +267,9 @@ def _write_settings(
         "updated": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "settings": job.recorded(),
         "settings_hash": job.settings_hash,
-        "engine": engine or (before or {}).get("engine") or {"engine": job.engine},
+        "engine": engine
+        or (before or {}).get("engine")
+        or {"engine": ",".join(job.cutter.engines)},
         "manifest": {
             "uri": job.manifest.uri,
             "identity": job.manifest.identity,

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import AsIter
-from apache_beam.utils.shared import Shared
 
-from ..transforms.engines import registry
-from ..transforms.engines.loaded import LoadedEngine
+from ..transforms.cutters import make_cutter
 from .dataset import committed_units, finish
 from .heap import bound_heap
 from .manifest import Manifest, WorkUnit, plan_units
@@ -61,14 +60,17 @@ class PlanUnits(beam.DoFn):
         paths = DatasetPaths(job.output)
         committed = set(committed_units(paths))
         units = rows = resumed = 0
+        files: Counter[str] = Counter()
         for unit in plan_units(manifest, job.unit_size):
             units += 1
             rows += unit.rows
+            files[unit.name.rpartition("-")[0]] += unit.rows
             if unit.name in committed and not job.retry_failed:
                 resumed += unit.rows
             else:
                 yield unit
-        paths.write(paths.PLAN, json.dumps({"units": units, "rows": rows}).encode())
+        plan = {"units": units, "rows": rows, "files": files}
+        paths.write(paths.PLAN, json.dumps(plan).encode())
         TALLY.planned(rows, resumed)
 
 
@@ -77,19 +79,15 @@ class CutOutUnits(beam.DoFn):
 
     def __init__(self, job: JobSettings) -> None:
         self._job = job
-        self._shared = Shared()
         self._done = Metrics.counter("alphabeam", "images_done")
         self._failed = Metrics.counter("alphabeam", "images_failed")
 
     def setup(self) -> None:
         bound_heap()
-        job = self._job
-        self._engine = self._shared.acquire(
-            lambda: LoadedEngine(registry.create(job.engine, job.engine_options), job.engine)
-        )
+        self._cutter = make_cutter(self._job.cutter)
 
     def process(self, unit: WorkUnit) -> Iterator[UnitReport]:
-        yield write_unit(unit, self._job, self._engine, self._count)
+        yield write_unit(unit, self._job, self._cutter, self._count)
 
     def _count(self, done: bool) -> None:
         TALLY.picture(done)

@@ -134,8 +134,8 @@ class EngineOptions(PipelineOptions):
             "--engine",
             default="grabcut",
             metavar="NAME",
-            help="`alphabeam engines` lists them; or your own class as package.module:Class "
-            "(grabcut)",
+            help="`alphabeam engines` lists them; your own class as package.module:Class; or a "
+            "chain a,b that falls over from a to b (grabcut)",
         )
         parser.add_argument(
             "--model", metavar="ID|FOLDER|URI", help="weights, where the engine takes any"
@@ -144,7 +144,8 @@ class EngineOptions(PipelineOptions):
         parser.add_argument(
             "--device",
             metavar="auto|cpu|cuda|cuda:N|mps",
-            help="a device that was asked for and is not there is an error, never a fallback (auto)",
+            help="a device that was asked for and is not there is an error, never a fallback "
+            "(auto)",
         )
         parser.add_argument(
             "--dtype", metavar="auto|float32|bfloat16|float16", help="of the model (auto)"
@@ -154,6 +155,98 @@ class EngineOptions(PipelineOptions):
         )
         parser.add_argument(
             "--resolution", type=int, metavar="PX", help="the model's working size (its own)"
+        )
+        parser.add_argument(
+            "--patch_order",
+            metavar="rmbg2|birefnet",
+            help="how a BiRefNet was trained to see a picture's tiles, which its weights do not "
+            "show (as the hub name or config.json says, else as the engine's name says)",
+        )
+        parser.add_argument(
+            "--compile",
+            action="store_true",
+            help="compile the network before the first picture; takes a minute or more, then saves "
+            "time on each",
+        )
+        parser.add_argument(
+            "--subject_labels",
+            metavar="A,B",
+            help="hf: classes of the model that make the subject (all but the background)",
+        )
+        parser.add_argument(
+            "--trust_remote_code",
+            action="store_true",
+            help="hf: run code from the model's repository; needs --revision with a commit's 40 "
+            "digits",
+        )
+        parser.add_argument(
+            "--onnx_mean", metavar="R,G,B", help="onnx: subtracted (0.485,0.456,0.406)"
+        )
+        parser.add_argument(
+            "--onnx_std", metavar="R,G,B", help="onnx: divided by (0.229,0.224,0.225)"
+        )
+        parser.add_argument(
+            "--onnx_scale",
+            metavar="N|max",
+            help="onnx: pictures are divided by this first, or by their own maximum (255)",
+        )
+        parser.add_argument(
+            "--onnx_output",
+            metavar="NAME|INDEX",
+            help="onnx: which output is the mask; -1 is the last (0)",
+        )
+        parser.add_argument(
+            "--onnx_activation",
+            metavar="auto|sigmoid|none",
+            help="onnx: what turns that output into probabilities (auto: found by trying)",
+        )
+
+
+class ProviderOptions(PipelineOptions):
+    """Engines that are hosted elsewhere."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "--api_key",
+            metavar="REFERENCE",
+            help="where the key is: env:NAME, file:PATH or gcp-secret:projects/…/secrets/…; never "
+            "the key itself (the provider's environment variable)",
+        )
+        parser.add_argument(
+            "--provider_options",
+            metavar="JSON",
+            help="the provider's own options, or those of several by provider",
+        )
+        parser.add_argument(
+            "--provider_url",
+            action="append",
+            metavar="NAME=URL",
+            help="another scheme, host and port in front of the same paths: fal_run, fal_queue, "
+            "fal_rest, fal_cdn, pixazo, gmi, runware; repeatable",
+        )
+        parser.add_argument(
+            "--provider_concurrency",
+            type=int,
+            metavar="N",
+            help="pictures under way at the provider at the same time (its own)",
+        )
+        parser.add_argument(
+            "--max_cost_usd",
+            type=float,
+            metavar="USD",
+            help="stop paying before this sum is passed, in each process",
+        )
+        parser.add_argument(
+            "--repay_ambiguous",
+            action="store_true",
+            help="pay again for pictures that may have been paid for and cannot be had",
+        )
+        parser.add_argument(
+            "--escalate_when",
+            metavar="CONDITION",
+            help="with a chain --engine a,b: also ask b where this holds for a's cutout, for "
+            "example 'confidence < 0.8 or is_blank'",
         )
 
 
@@ -202,11 +295,19 @@ class WorkerOptions(PipelineOptions):
             metavar="N",
             help="pictures decoded and composed at the same time in a unit (the cores)",
         )
+        parser.add_argument(
+            "--share_model",
+            default="process",
+            choices=("process", "machine"),
+            help="how many share one loaded model: the threads of a process, or all processes of a "
+            "machine, which saves memory and costs a copy of each picture (process)",
+        )
 
 
 GROUPS: tuple[type[PipelineOptions], ...] = (
     ManifestOptions,
     OutputOptions,
     EngineOptions,
+    ProviderOptions,
     WorkerOptions,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -12,6 +13,9 @@ from ..transforms import storage
 from .columns import output_names
 
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+
+# What a unit's name ends with when failed rows were run again.
+_RETRY = re.compile(r"-r[0-9]+$")
 
 
 @dataclass(frozen=True)
@@ -27,12 +31,16 @@ class DatasetPaths:
     SETTINGS = "dataset.json"
     PLAN = "_plan.json"
     SUCCESS = "_SUCCESS"
+    COMPACTION = "_compaction.json"
     CARD = "README.md"
+    CROISSANT = "croissant.json"
     REPORT = "report.html"
     MARKERS = "_units"
     SCRATCH = "_tmp"
+    LEDGER = "_ledger"
+    STAGING = "_compacting"
     # Folders that hold nothing but what commit markers list.
-    CONTENT = ("data", "images", "masks", "errors")
+    CONTENT = ("data", "images", "masks", "shards", "errors")
 
     def uri(self, path: str) -> str:
         """Gives the full URI of a path within the dataset."""
@@ -58,6 +66,10 @@ class DatasetPaths:
         return "/".join(filter(None, ["data", partition, f"{unit}.parquet"]))
 
     @staticmethod
+    def shard(unit: str, partition: str) -> str:
+        return "/".join(filter(None, ["shards", partition, f"{unit}.tar"]))
+
+    @staticmethod
     def errors(unit: str) -> str:
         return f"errors/{unit}.parquet"
 
@@ -65,6 +77,16 @@ class DatasetPaths:
     def pictures(kind: str, unit: str, partition: str) -> str:
         """Gives the folder of a unit's `images` or `masks`."""
         return "/".join(filter(None, [kind, partition, unit]))
+
+    @staticmethod
+    def without_generation(name: str) -> str:
+        """Names the unit that a file or folder is called after."""
+        return _RETRY.sub("", name)
+
+    @classmethod
+    def staged(cls, path: str) -> str:
+        """Gives where a file waits until a compaction is settled."""
+        return f"{cls.STAGING}/{path}"
 
     @classmethod
     def marker(cls, unit: str) -> str:

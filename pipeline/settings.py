@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,15 +12,15 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from ..transforms.codec import DecodeLimits
 from ..transforms.cutout import ChainSettings
-from ..transforms.engines import registry
+from ..transforms.cutters import CutterSettings
 from ..transforms.fetch import FetchLimits
 from ..transforms.matte import ComposeSettings, parse_background
 from .columns import SCHEMA_VERSION
+from .engine_settings import cutter_settings, recorded_engines
 from .errors import UsageError
 from .layouts import LAYOUTS
 from .manifest import Manifest, open_manifest
 from .options import EngineOptions, ManifestOptions, OutputOptions, WorkerOptions
-
 
 @dataclass(frozen=True)
 class JobSettings:
@@ -33,8 +32,7 @@ class JobSettings:
       layout: name of the layout.
       partition_by: manifest columns that become Hive folders.
       unit_size: rows in a work unit.
-      engine: name of the engine.
-      engine_options: what the user asked of it.
+      cutter: what cuts out.
       chain: limits, output form and concurrency.
       overwrite, retry_failed: what to do about what an earlier run left.
       max_error_rate: share of failed rows, 0..1, above which the run counts as failed.
@@ -46,8 +44,7 @@ class JobSettings:
     layout: str
     partition_by: tuple[str, ...]
     unit_size: int
-    engine: str
-    engine_options: Mapping[str, Any]
+    cutter: CutterSettings
     chain: ChainSettings
     overwrite: bool = False
     retry_failed: bool = False
@@ -60,9 +57,6 @@ class JobSettings:
         Where the job runs, how fast, and how long it waits are not among them: such settings may
         change from one run into an output to the next.
         """
-        options = dict(self.engine_options)
-        for name in ("device", "batch_size"):
-            options.pop(name, None)
         return {
             "schema_version": SCHEMA_VERSION,
             "layout": self.layout,
@@ -70,8 +64,7 @@ class JobSettings:
             "unit_size": self.unit_size,
             "image_column": self.manifest.columns.image if self.manifest.columns else None,
             "key_column": self.manifest.columns.key if self.manifest.columns else None,
-            "engine": self.engine,
-            "engine_options": options,
+            **recorded_engines(self.cutter),
             "compose": _plain(asdict(self.chain.compose)),
             "max_image_bytes": self.chain.fetch.max_bytes,
             "max_image_pixels": self.chain.decode.max_pixels,
@@ -130,21 +123,21 @@ def settings_from_options(options: PipelineOptions) -> JobSettings:
         if value is not None and value <= 0:
             raise UsageError(f"--{flag} must be greater than 0: given {value}")
     chain = _chain(given_output, workers, options)
-    engine, engine_options = _engine(options)
     try:
         manifest = open_manifest(
             given_manifest.manifest, given_manifest.image_column, given_manifest.key_column
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
+    partition_by = _partition_by(given_manifest.partition_by, manifest.schema)
+    cutter = cutter_settings(options)  # last: it may have to fetch a model
     return JobSettings(
         manifest=manifest,
         output=given_output.output,
         layout=given_output.layout,
-        partition_by=_partition_by(given_manifest.partition_by, manifest.schema),
+        partition_by=partition_by,
         unit_size=given_manifest.unit_size,
-        engine=engine,
-        engine_options=engine_options,
+        cutter=cutter,
         chain=chain,
         overwrite=given_output.overwrite,
         retry_failed=given_output.retry_failed,
@@ -192,19 +185,6 @@ def _chain(output: Any, workers: Any, options: PipelineOptions) -> ChainSettings
         cpu_threads=workers.cpu_threads,
         batch_size=None if batch_size == "auto" else int(batch_size),
     )
-
-
-def _engine(options: PipelineOptions) -> tuple[str, dict[str, Any]]:
-    given = options.view_as(EngineOptions)
-    names = ("model", "revision", "device", "dtype", "resolution")
-    engine_options = {
-        name: getattr(given, name) for name in names if getattr(given, name) is not None
-    }
-    try:
-        registry.create(given.engine, engine_options)
-    except registry.EngineUnusable as error:
-        raise UsageError(str(error)) from error
-    return given.engine, engine_options
 
 
 def _partition_by(given: str, schema: pa.Schema) -> tuple[str, ...]:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from ..transforms import storage
-from ..transforms.cutout import cut_out
-from ..transforms.engines.loaded import LoadedEngine
+from ..transforms.cutters import Cutter
 from ..transforms.records import Cutout, Failure, ImageRecord
 from ..transforms.stream import ordered_map
 from .columns import error_table
-from .layouts import LAYOUTS, Placed, StoredFile, UnitContext, parquet_bytes, write_file
+from .layout_contract import Placed, UnitContext, parquet_bytes, write_file
+from .layouts import LAYOUTS
 from .manifest import WorkUnit, read_unit
+from .markers import Marker, read_marker
 from .naming import Stems
 from .paths import DatasetPaths, partition_folders
 from .settings import JobSettings
@@ -24,49 +23,6 @@ from .settings import JobSettings
 # Concurrent writes of one unit: object stores answer slowly, local disks at once.
 _REMOTE_WRITERS = 16
 _LOCAL_WRITERS = 2
-
-
-@dataclass(frozen=True)
-class Marker:
-    """A commit marker: written last, and everything it lists is there.
-
-    Attributes:
-      unit: the unit's name.
-      rows, done, failed: how many rows, and what became of them.
-      failed_rows: positions of the failed rows within the unit.
-      errors: failed rows by kind of error.
-      files: everything the unit consists of.
-      generation: how often failed rows were run again.
-      engine: what rows record of the engine.
-      cost_usd: paid for the unit.
-      seconds: time spent by stage, added up over its pictures; `wall` is the unit's own.
-      finished: seconds since 1970.
-      settings_hash: of the job that wrote it.
-    """
-
-    unit: str
-    rows: int
-    done: int
-    failed: int
-    failed_rows: tuple[int, ...]
-    errors: dict[str, int]
-    files: tuple[StoredFile, ...]
-    generation: int
-    engine: dict[str, Any]
-    cost_usd: float
-    seconds: dict[str, float]
-    finished: float
-    settings_hash: str
-
-    def encode(self) -> bytes:
-        return json.dumps(asdict(self), indent=1).encode()
-
-    @classmethod
-    def decode(cls, data: bytes) -> Marker:
-        values = json.loads(data)
-        values["failed_rows"] = tuple(values["failed_rows"])
-        values["files"] = tuple(StoredFile(**entry) for entry in values["files"])
-        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -91,7 +47,7 @@ class UnitReport:
 def write_unit(
     unit: WorkUnit,
     job: JobSettings,
-    engine: LoadedEngine,
+    cutter: Cutter,
     on_picture: Callable[[bool], None] = lambda done: None,
 ) -> UnitReport:
     """Makes a unit's part of the dataset and commits it.
@@ -104,7 +60,7 @@ def write_unit(
     Args:
       unit: what to do.
       job: how.
-      engine: ready to predict.
+      cutter: ready to cut out.
       on_picture: called from the calling thread for each picture, with True when it is done.
 
     Returns:
@@ -114,7 +70,7 @@ def write_unit(
     before = read_marker(paths, unit.name)
     if before is not None and not (job.retry_failed and before.failed):
         return _report(before, fresh=0)
-    after = _write(unit, job, engine, paths, before, on_picture)
+    after = _write(unit, job, cutter, paths, before, on_picture)
     paths.write(paths.marker(unit.name), after.encode())
     if before is not None:
         kept = {file.path for file in after.files}
@@ -124,18 +80,10 @@ def write_unit(
     return _report(after, fresh=before.failed if before else after.rows)
 
 
-def read_marker(paths: DatasetPaths, unit: str) -> Marker | None:
-    """Reads a unit's commit marker; None when it is not committed."""
-    try:
-        return Marker.decode(storage.read_bytes(paths.uri(paths.marker(unit))))
-    except FileNotFoundError:
-        return None
-
-
 def _write(
     unit: WorkUnit,
     job: JobSettings,
-    engine: LoadedEngine,
+    cutter: Cutter,
     paths: DatasetPaths,
     before: Marker | None,
     on_picture: Callable[[bool], None],
@@ -144,10 +92,17 @@ def _write(
     rows = read_unit(job.manifest, unit)
     generation = before.generation + 1 if before else 0
     name = f"{unit.name}-r{generation}" if generation else unit.name
-    context = UnitContext(paths, name, job.partition_by, rows.columns, job.settings_hash)
+    context = UnitContext(
+        paths,
+        name,
+        job.partition_by,
+        rows.columns,
+        job.settings_hash,
+        job.chain.compose.save_mask,
+    )
     writer = LAYOUTS[job.layout](context)
     partitions = partition_folders(rows.columns, job.partition_by)
-    leftovers = _files_of(paths, name, sorted(set(partitions) or {""}), writer.folders)
+    leftovers = {paths.errors(name)}.union(*map(writer.leftovers, set(partitions) or {""}))
     stems: dict[int, str] = {}
 
     def store(result: Cutout | Failure) -> tuple[Placed | Failure, dict[str, float]]:
@@ -161,9 +116,10 @@ def _write(
     writers = _LOCAL_WRITERS if storage.is_local(job.output) else _REMOTE_WRITERS
     wanted = set(before.failed_rows) if before else None
     done, failures, seconds = 0, [], Counter()
+    costs: dict[str, float] = {}
     results = ordered_map(
         store,
-        cut_out(_named(rows.records, stems, wanted), engine, job.chain),
+        cutter.cut_out(_named(rows.records, stems, wanted), job.chain),
         threads=writers,
         lookahead=2 * writers,
     )
@@ -174,6 +130,9 @@ def _write(
         else:
             writer.add(placed)
             done += 1
+            answer = placed.cutout.engine
+            if answer.cost_usd is not None:  # rows of one picture share one purchase
+                costs[answer.provider_request_id or str(placed.cutout.row)] = answer.cost_usd
         on_picture(not isinstance(placed, Failure))
 
     files = writer.finish()
@@ -196,11 +155,12 @@ def _write(
         errors=dict(Counter(failure.error.kind for failure in failures)),
         files=tuple(files),
         generation=generation,
-        engine=asdict(engine.info),
-        cost_usd=0.0,
+        engine=asdict(cutter.info),
+        cost_usd=sum(costs.values()) + (before.cost_usd if before else 0.0),
         seconds=dict(seconds),
         finished=time.time(),
         settings_hash=job.settings_hash,
+        compacted=before.compacted if before else 0,
     )
 
 
@@ -213,21 +173,6 @@ def _named(
         stems[record.row] = taken.take(record.key)
         if wanted is None or record.row in wanted:
             yield record
-
-
-def _files_of(
-    paths: DatasetPaths, unit: str, partitions: list[str], folders: tuple[str, ...]
-) -> set[str]:
-    """Lists what an earlier, uncommitted attempt at a unit left."""
-    found = set()
-    for partition in partitions:
-        for kind in folders:
-            folder = paths.pictures(kind, unit, partition)
-            for file in storage.list_files(paths.uri(folder)):
-                found.add(f"{folder}/{storage.basename(file.uri)}")
-        found.add(paths.data(unit, partition))
-    found.add(paths.errors(unit))
-    return found
 
 
 def _report(marker: Marker, fresh: int) -> UnitReport:

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import math
 import os
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+import random
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from PIL import Image
+from tqdm import tqdm
 
 from ..transforms import storage
-from ..transforms.mask_stats import mask_stats
 from ..transforms.stream import ordered_map
-from .dataset import read_markers, read_plan, require_dataset
-from .layouts import StoredFile
+from .columns import picture_columns
+from .compaction import Compaction
+from .dataset import columns_of, require_dataset
+from .errors import UsageError
+from .inventory import Inventory, Listed
+from .layout_contract import StoredFile
+from .markers import Marker, committed_units
 from .paths import DatasetPaths
-from .unit import Marker
+from .stored_content import Damaged
+from .verify_marker import Plan, load_compaction, load_marker, load_plan, marker_faults
+from .verify_rows import SUMS, Check, Contents, Owner, RowChecks, closing_faults, found
 
-# Floats are recomputed from the same pixels by the same formulas; only their order may differ.
-_TOLERANCE = 1e-9
+_MARKER_READERS = 32
+_OPEN_FILES = 8
+_NAMED_FAULTS = 1000
 
 
 @dataclass(frozen=True)
@@ -32,187 +34,258 @@ class Verification:
     """What `verify` found.
 
     Attributes:
-      faults: one line each; empty when every promise holds.
-      units, rows, files: how many were checked.
+      faults: one line each, the first 1,000; empty when every promise holds.
+      broken: how many faults there are in all.
+      units, rows, files: how many there are.
+      pictures: how many were looked at.
     """
 
     faults: tuple[str, ...]
+    broken: int
     units: int
     rows: int
     files: int
+    pictures: int
 
     def text(self) -> str:
         """Gives the closing line."""
         what = f"{self.units:,} units, {self.rows:,} rows, {self.files:,} files"
-        if self.faults:
-            return f"{len(self.faults):,} broken promises in {what}"
-        return f"ok: {what}, every promise holds"
+        if self.broken:
+            return f"{self.broken:,} broken promises in {what}"
+        return f"ok: {what}, every promise holds; {self.pictures:,} pictures were looked at"
 
 
-def verify(root: str) -> Verification:
-    """Checks a dataset whole: counts, files and their hashes, pictures, and their statistics.
+def verify(root: str, sample: int | None = None, *, progress: bool = False) -> Verification:
+    """Checks a dataset: counts, files and their hashes, pictures, and their statistics.
+
+    Markers, and the names and sizes of all files, are always checked whole. Memory depends neither
+    on how many files there are nor on how large they are.
 
     Args:
       root: the dataset's folder, any fsspec URI.
+      sample: look at this many pictures, chosen anew each time, and into the files that hold their
+        rows; None for all.
+      progress: show a progress line where standard error is a terminal.
 
     Raises:
-      UsageError: there is no dataset.
+      UsageError: there is no dataset, or the sample is not at least 1.
     """
-    settings = require_dataset(root)
-    paths = DatasetPaths(root)
-    faults: list[str] = []
-    listed: set[str] = set()
-    units = rows = 0
-
-    def check(marker: Marker) -> tuple[Marker, list[str]]:
-        return marker, list(_unit_faults(paths, marker, settings))
-
+    if sample is not None and sample < 1:
+        raise UsageError(f"--sample is a number of pictures from 1 on: given {sample}")
+    try:
+        walk = _Walk(root, sample)
+    except UsageError:
+        raise
+    except Exception as error:  # noqa: BLE001 - it may hold anything
+        fault = f"{DatasetPaths.SETTINGS}: cannot be read as a run's settings: {error!r}"
+        return Verification((fault,), 1, 0, 0, 0, 0)
     cores = os.cpu_count() or 1
-    for marker, found in ordered_map(
-        check, read_markers(paths), threads=cores, lookahead=2 * cores
-    ):
-        units += 1
-        rows += marker.rows
-        listed.update(file.path for file in marker.files)
-        faults += found
-    faults += _dataset_faults(paths, settings, units, rows)
-    faults += [f"{path}: no marker lists this file" for path in _stored(paths) - listed]
-    return Verification(tuple(faults), units, rows, len(listed))
+    threads = cores if storage.is_local(root) else max(cores, 16)
+    faults: list[str] = []
+    broken = 0
+    with tqdm(
+        desc="verifying", total=walk.total, unit="row", disable=None if progress else True
+    ) as bar:
+        for lines in ordered_map(
+            lambda check: check(), walk.checks(), threads=threads, lookahead=4 * threads
+        ):
+            broken += len(lines)
+            faults += lines[: _NAMED_FAULTS - len(faults)]
+            bar.update(walk.pictures - bar.n)
+    return walk.result(faults, broken)
 
 
-def _dataset_faults(
-    paths: DatasetPaths, settings: dict[str, Any], units: int, rows: int
-) -> Iterator[str]:
-    if settings["state"] != "complete":
-        yield f"{paths.SETTINGS}: the run is not complete: its state is {settings['state']!r}"
-    plan = read_plan(paths)
-    if plan is None:
-        yield f"{paths.PLAN} is missing"
-    elif (plan["units"], plan["rows"]) != (units, rows):
-        yield (
-            f"{paths.MARKERS}: {units} units with {rows} rows are committed, but "
-            f"{plan['units']} units with {plan['rows']} rows were planned"
+class _Walk:
+    """The way through a dataset, and what was counted on it."""
+
+    def __init__(self, root: str, sample: int | None) -> None:
+        self._paths = DatasetPaths(root)
+        self._values = values = require_dataset(root)
+        settings = values["settings"]
+        self._totals = {name: int(values["totals"][name]) for name in ("units", "rows", "done")}
+        self._unit_size = int(settings["unit_size"])
+        self._draw = _Draw(self._totals["done"], sample)
+        self._in_shards = settings["layout"] == "webdataset"
+        pictures = picture_columns(settings["layout"], settings["compose"]["save_mask"])
+        self._rows = RowChecks(self._paths, values, columns_of(values)[1], pictures)
+        self._inventory = Inventory()
+        self._counts = dict.fromkeys(self._totals, 0)
+        self._compacted = self._balance = 0
+        self._all_weighed = self._draw.whole
+
+    @property
+    def total(self) -> int:
+        """Gives how many pictures are going to be looked at."""
+        return self._draw.total
+
+    @property
+    def pictures(self) -> int:
+        """Gives how many pictures have been given out to be looked at."""
+        return self._rows.looked_at
+
+    def result(self, faults: list[str], broken: int) -> Verification:
+        """Sums up."""
+        units, rows = self._counts["units"], self._counts["rows"]
+        return Verification(
+            tuple(faults), broken, units, rows, self._inventory.files, self.pictures
         )
 
+    def checks(self) -> Iterator[Check]:
+        """Gives all checks, which may then run in any thread."""
+        compaction, plan, faults = self._records()
+        yield found(*faults)
+        for task in ordered_map(
+            lambda task: self._rows.open(task) if isinstance(task, Contents) else task,
+            self._tasks(compaction, plan),
+            threads=_OPEN_FILES,
+            lookahead=2 * _OPEN_FILES,
+        ):
+            if isinstance(task, Contents):
+                yield from self._rows.checks(task)
+            elif isinstance(task, Owner):
+                self._weigh(task)
+                yield found(*closing_faults(task))
+            else:
+                yield found(task)
+        yield found(*self._sums(compaction, plan))
+        yield found(*self._listing(compaction))
 
-def _stored(paths: DatasetPaths) -> set[str]:
-    """Lists everything below the folders that hold nothing but what markers list."""
-    found = set()
-    for folder in paths.CONTENT:
-        for file in storage.list_files(paths.uri(folder)):
-            found.add(paths.relative(file.uri))
-    return found
-
-
-def _unit_faults(paths: DatasetPaths, marker: Marker, settings: dict[str, Any]) -> Iterator[str]:
-    name = paths.marker(marker.unit)
-    if marker.settings_hash != settings["settings_hash"]:
-        yield f"{name}: written with other settings ({marker.settings_hash})"
-    if marker.rows != marker.done + marker.failed:
-        yield f"{name}: {marker.rows} rows in, {marker.done} + {marker.failed} out"
-    files: dict[str, bytes] = {}
-    for file in marker.files:
-        data, fault = _read(paths, file)
-        if fault:
-            yield f"{file.path}: {fault}"
-        if data is not None:
-            files[file.path] = data
-    done = failed = 0
-    for path, data in files.items():
-        if not path.endswith(".parquet"):
-            continue
+    def _records(self) -> tuple[Compaction | None, Plan | None, list[str]]:
+        paths, faults = self._paths, []
+        compaction = plan = None
         try:
-            table = pq.read_table(io.BytesIO(data))
-        except (pa.ArrowException, OSError) as error:
-            yield f"{path}: cannot be read as Parquet: {error}"
-            continue
-        if path.startswith("errors/"):
-            failed += table.num_rows
-            continue
-        done += table.num_rows
-        for row in table.to_pylist():
-            yield from (
-                f"{path}: {row['key']!r}: {fault}" for fault in _row_faults(row, files, settings)
+            compaction = load_compaction(paths)
+        except Damaged as fault:
+            faults.append(f"{paths.COMPACTION}: {fault}")
+        try:
+            plan = load_plan(paths, self._unit_size)
+        except Damaged as fault:
+            faults.append(f"{paths.PLAN}: {fault}")
+        if compaction is not None and not compaction.settled:
+            faults.append(
+                f"{paths.COMPACTION}: a compaction was interrupted: run alphabeam compact again"
             )
-    if (done, failed) != (marker.done, marker.failed):
-        yield (
-            f"{name}: {done} rows in data/ and {failed} in errors/, but the marker says "
-            f"{marker.done} and {marker.failed}"
+        state = self._values["state"]
+        if state != "complete":
+            faults.append(f"{paths.SETTINGS}: the run is not complete: its state is {state!r}")
+            return compaction, plan, faults
+        for name in (paths.SUCCESS, paths.CARD, paths.CROISSANT):
+            if not storage.exists(paths.uri(name)):
+                faults.append(f"{name}: missing")
+        return compaction, plan, faults
+
+    def _tasks(
+        self, compaction: Compaction | None, plan: Plan | None
+    ) -> Iterator[Contents | Owner | str]:
+        """Gives the files to look into, each unit after its files, and faults between them."""
+        for unit, marker in self._markers():
+            name = self._paths.marker(unit)
+            if isinstance(marker, Damaged):
+                yield f"{name}: {marker}"
+                continue
+            for fault in marker_faults(marker, self._values, plan):
+                yield f"{name}: {fault}"
+            self._count(marker)
+            in_data = marker.done - marker.compacted
+            wanted = self._draw.next(marker.done if self._in_shards else in_data)
+            owner = Owner(name, in_data, marker.failed, wanted, not marker.compacted)
+            owner.listed = {file.path: file for file in marker.files}
+            yield from _files(owner, marker.files)
+        for file in compaction.files if compaction else ():
+            self._inventory.expect(Listed(file.path, file.size))
+            wanted = self._draw.next(0 if self._in_shards else file.rows)
+            yield from _files(Owner(file.path, file.rows, 0, wanted, False), [file])
+
+    def _markers(self) -> Iterator[tuple[str, Marker | Damaged]]:
+        def load(unit: str) -> tuple[str, Marker | Damaged]:
+            try:
+                return unit, load_marker(self._paths, unit)
+            except (OSError, Damaged) as error:
+                return unit, Damaged(str(error))
+
+        return ordered_map(
+            load,
+            committed_units(self._paths),
+            threads=_MARKER_READERS,
+            lookahead=2 * _MARKER_READERS,
         )
 
+    def _count(self, marker: Marker) -> None:
+        for file in marker.files:
+            self._inventory.expect(Listed(file.path, file.size))
+        self._counts["units"] += 1
+        self._counts["rows"] += marker.rows
+        self._counts["done"] += marker.done
+        self._compacted += marker.compacted
 
-def _read(paths: DatasetPaths, file: StoredFile) -> tuple[bytes | None, str | None]:
-    try:
-        data = storage.read_bytes(paths.uri(file.path))
-    except FileNotFoundError:
-        return None, "missing"
-    if len(data) != file.size:
-        return data, f"has {len(data)} bytes, its marker says {file.size}"
-    if hashlib.sha256(data).hexdigest() != file.sha256:
-        return data, "its content differs from its marker's SHA-256"
-    return data, None
+    def _weigh(self, owner: Owner) -> None:
+        self._all_weighed &= owner.whole
+        if not owner.alone:
+            self._balance = (self._balance + owner.balance) % SUMS
+
+    def _sums(self, compaction: Compaction | None, plan: Plan | None) -> Iterator[str]:
+        paths = self._paths
+        units, rows = self._counts["units"], self._counts["rows"]
+        if plan is not None and (plan.units, plan.rows) != (units, rows):
+            yield (
+                f"{paths.MARKERS}: {units} units with {rows} rows are committed, but "
+                f"{plan.units} units with {plan.rows} rows were planned"
+            )
+        if self._values["state"] == "complete" and self._totals != self._counts:
+            yield f"{paths.SETTINGS}: its totals are {self._totals}, the markers' {self._counts}"
+        merged = sum(file.rows for file in compaction.files) if compaction else 0
+        if merged != self._compacted:
+            yield (
+                f"{paths.COMPACTION}: its files have {merged} rows, the markers say that "
+                f"{self._compacted} were taken over"
+            )
+        if self._all_weighed and self._balance:
+            yield "data/: its rows are not those in shards/"
+
+    def _listing(self, compaction: Compaction | None) -> Iterator[str]:
+        """Compares what markers list with what is stored."""
+        for file in self._stored():
+            self._inventory.find(file)
+        if not self._inventory.balanced:
+            yield from self._inventory.differences(self._listed(compaction), self._stored())
+
+    def _listed(self, compaction: Compaction | None) -> Iterator[Listed]:
+        for unit, marker in self._markers():
+            if isinstance(marker, Marker):
+                by = self._paths.marker(unit)
+                yield from (Listed(file.path, file.size, by) for file in marker.files)
+        for file in compaction.files if compaction else ():
+            yield Listed(file.path, file.size, self._paths.COMPACTION)
+
+    def _stored(self) -> Iterator[Listed]:
+        """Lists everything below the folders that hold nothing but what markers list."""
+        for folder in self._paths.CONTENT:
+            for file in storage.list_files(self._paths.uri(folder)):
+                yield Listed(self._paths.relative(file.uri), file.size)
 
 
-def _row_faults(
-    row: dict[str, Any], files: dict[str, bytes], settings: dict[str, Any]
-) -> Iterator[str]:
-    compose = settings["settings"]["compose"]
-    data = files.get(row["image_path"])
-    if data is None:
-        yield f"its picture {row['image_path']} is not among the unit's files"
+def _files(owner: Owner, files: Iterable[StoredFile]) -> Iterator[Contents | Owner]:
+    if owner.wanted is not None and not owner.wanted:
         return
-    if hashlib.sha256(data).hexdigest() != row["image_sha256"] or len(data) != row["image_bytes"]:
-        yield f"{row['image_path']} is not the picture the row describes"
-    try:
-        with Image.open(io.BytesIO(data)) as picture:
-            picture.load()
-    except Exception as error:  # noqa: BLE001 - decoders raise all sorts for broken files
-        yield f"{row['image_path']} does not decode: {error}"
-        return
-    mode = "RGB" if compose["background"] else "RGBA"
-    if (picture.width, picture.height) != (row["width"], row["height"]) or picture.mode != mode:
-        yield (
-            f"{row['image_path']} is {picture.width}×{picture.height} {picture.mode}, the row says "
-            f"{row['width']}×{row['height']} {mode}"
-        )
-        return
-    if mode == "RGBA":
-        pixels = np.asarray(picture)
-        if _premultiplied(pixels):
-            yield f"{row['image_path']} is premultiplied: its soft edges are darkened by their alpha"
-        if not compose["crop_to_bbox"]:
-            yield from _statistic_faults(row, pixels[..., 3])
+    for file in files:
+        if file.path.startswith(("data/", "errors/", "shards/")):
+            yield Contents(file, owner)
+    yield owner
 
 
-def _statistic_faults(row: dict[str, Any], alpha: np.ndarray) -> Iterator[str]:
-    for name, value in asdict(mask_stats(np.ascontiguousarray(alpha))).items():
-        stored = row[name]
-        if isinstance(value, tuple):
-            value = list(value)
-        same = (
-            math.isclose(stored, value, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
-            if isinstance(value, float) and stored is not None
-            else stored == value
-        )
-        if not same:
-            yield f"{name} is {stored}, its pixels say {value}"
+class _Draw:
+    """Chooses pictures among all, as they come by, unit for unit."""
 
+    def __init__(self, pictures: int, sample: int | None) -> None:
+        self.whole = sample is None or sample >= pictures
+        self._chosen = [] if self.whole else sorted(random.sample(range(pictures), sample or 0))
+        self._passed = 0
+        self.total = pictures if self.whole else len(self._chosen)
 
-def _premultiplied(pixels: np.ndarray) -> bool:
-    """Tells whether the colours of soft pixels were multiplied by alpha.
-
-    Straight colours go their own way; multiplied ones never exceed alpha. Near-black subjects look
-    alike both ways and are passed.
-
-    Args:
-      pixels: uint8, shape (H, W, 4).
-    """
-    alpha = pixels[..., 3]
-    soft = pixels[(alpha > 0) & (alpha < 128)]
-    if len(soft) < 64:
-        return False
-    brightest = soft[:, :3].max(axis=1).astype(np.int32)
-    level = soft[:, 3].astype(np.int32)
-    if np.any(brightest > level + 1):
-        return False
-    return bool(np.median(brightest * 255 / level) > 24)
+    def next(self, pictures: int) -> frozenset[int] | None:
+        """Gives which of the next pictures are chosen, counted from 0; None for all of them."""
+        if self.whole:
+            return None
+        start, self._passed = self._passed, self._passed + pictures
+        low, high = bisect_left(self._chosen, start), bisect_left(self._chosen, self._passed)
+        return frozenset(position - start for position in self._chosen[low:high])

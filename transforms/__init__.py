@@ -13,6 +13,7 @@ _HOMES = {
     "ImageRecord": ".records",
     "MaskStats": ".mask_stats",
     "Matte": ".engines.contract",
+    "MattingModelHandler": ".inference",
     "RemoveBackground": ".background",
     "cut_out": ".cutout",
 }

@@ -11,13 +11,12 @@ from apache_beam.metrics import Metrics
 from apache_beam.transforms.error_handling import ErrorHandler
 from apache_beam.typehints.row_type import RowTypeConstraint
 from apache_beam.typehints.schemas import named_fields_from_element_type
-from apache_beam.utils.shared import Shared
 
 from .cutout import ChainSettings, cut_out
 from .engines import registry
-from .engines.loaded import LoadedEngine
 from .records import Cutout, Failure, ImageRecord
 from .rows import Columns, find_columns, record_from_row
+from .sharing import Share, acquire_engine
 
 _FAILED = "failed"
 
@@ -31,11 +30,11 @@ _CUTOUT_FIELDS: tuple[tuple[str, Any], ...] = (
     ("height", int),
     ("source_width", int),
     ("source_height", int),
-    ("source_format", str),
-    ("source_bytes", int),
-    ("source_sha256", str),
-    ("exif_orientation", int),
-    ("icc_converted", bool),
+    ("source_format", str | None),
+    ("source_bytes", int | None),
+    ("source_sha256", str | None),
+    ("exif_orientation", int | None),
+    ("icc_converted", bool | None),
     ("coverage", float),
     ("mask_area_px", int),
     ("bbox_x", int | None),
@@ -66,6 +65,8 @@ _CUTOUT_FIELDS: tuple[tuple[str, Any], ...] = (
     ("attempts", int),
     ("cost_usd", float | None),
     ("provider_request_id", str | None),
+    ("escalated_from", str | None),
+    ("escalated_confidence", float | None),
 )
 
 _FAILURE_FIELDS: tuple[tuple[str, Any], ...] = (
@@ -109,6 +110,7 @@ class RemoveBackground(beam.PTransform):
         key_column: str | None = None,
         base: str = "",
         lookahead: int = 32,
+        share_model: Share = "process",
     ) -> None:
         """Chooses what cuts out, and how.
 
@@ -120,6 +122,8 @@ class RemoveBackground(beam.PTransform):
           base: folder that relative paths in rows resolve against.
           lookahead: images of a bundle that are worked on together; more overlaps better and
             takes more memory.
+          share_model: who shares one loaded model: the threads of a `process`, or all processes of
+            a `machine`.
 
         Raises:
           EngineUnusable: no such engine, or it takes no such option.
@@ -133,6 +137,7 @@ class RemoveBackground(beam.PTransform):
         self._key_column = key_column
         self._base = base
         self._lookahead = lookahead
+        self._share_model: Share = share_model
         self._error_handler: ErrorHandler | None = None
 
     def with_error_handler(self, error_handler: ErrorHandler | None) -> RemoveBackground:
@@ -150,7 +155,7 @@ class RemoveBackground(beam.PTransform):
             >> beam.BatchElements(min_batch_size=self._lookahead, max_batch_size=self._lookahead)
             | "CutOut"
             >> beam.ParDo(
-                _CutOut(self._engine, self._engine_options, self._settings, rows)
+                _CutOut(self._engine, self._engine_options, self._settings, rows, self._share_model)
             ).with_outputs(_FAILED, main="cutouts")
         )
         cutouts, failures = outputs.cutouts, outputs[_FAILED]
@@ -225,21 +230,18 @@ class _CutOut(beam.DoFn):
         engine_options: Mapping[str, Any],
         settings: ChainSettings,
         rows: _RowForm | None,
+        share_model: Share,
     ) -> None:
         self._engine_name = engine
         self._engine_options = engine_options
         self._settings = settings
         self._rows = rows
-        self._shared = Shared()
+        self._share_model: Share = share_model
         self._done = Metrics.counter("alphabeam", "images_done")
         self._failed = Metrics.counter("alphabeam", "images_failed")
 
     def setup(self) -> None:
-        self._engine = self._shared.acquire(
-            lambda: LoadedEngine(
-                registry.create(self._engine_name, self._engine_options), self._engine_name
-            )
-        )
+        self._engine = acquire_engine(self._engine_name, self._engine_options, self._share_model)
 
     def process(self, elements: list[Any]) -> Iterator[Any]:
         rows = self._rows

@@ -43,20 +43,30 @@ class SourceInfo:
       sha256: of the encoded picture, hexadecimal.
       exif_orientation: 1..8, 1 when absent.
       icc_converted: True when an embedded profile was converted to sRGB.
+
+    All but the size is None where a provider fetched the picture itself.
     """
 
-    format: str
+    format: str | None
     width: int
     height: int
-    bytes: int
-    sha256: str
-    exif_orientation: int
-    icc_converted: bool
+    bytes: int | None
+    sha256: str | None
+    exif_orientation: int | None
+    icc_converted: bool | None
 
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """Which engine answered, as every row records it."""
+    """Which engine answered, as every row records it.
+
+    Attributes:
+      engine, model, revision, device, dtype: its name, and what it ran.
+      attempts: submits of the picture, 1 for engines of this machine.
+      cost_usd, provider_request_id: of a hosted engine's answer.
+      escalated_from, escalated_confidence: the engine whose cutout was doubtful, and how sure it
+        was; None where the first answer stands.
+    """
 
     engine: str
     model: str
@@ -66,6 +76,8 @@ class EngineInfo:
     attempts: int = 1
     cost_usd: float | None = None
     provider_request_id: str | None = None
+    escalated_from: str | None = None
+    escalated_confidence: float | None = None
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,8 @@ class Engine(Protocol):
       batch_size: int, how many pictures one `predict` takes best (default 1).
 
     And these methods:
-      check(): raises `EngineUnusable` when the engine cannot run on this machine. Called before
-        `load`, and before a run whose work happens on this machine.
+      check(): raises `EngineUnusable` when the engine cannot run on this machine. Called before a
+        run whose work happens on this machine.
       settings(): the options that decide what the mattes are, as plain values that `__init__`
         takes, those that were left out filled in. Called where a run is launched; recorded there.
     """

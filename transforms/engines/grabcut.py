@@ -14,31 +14,19 @@ from .contract import Matte
 from .guided_filter import guided_matte
 from .saliency import saliency
 
-EDGE_RESOLUTION = 512
-"""Longer side, in pixels, at which the mask is fitted to the picture's edges."""
+_EDGE_RESOLUTION = 512  # longer side, pixels, at which the mask is fitted to the picture's edges
 
-THRESHOLDS = (0.2, 0.75)
-"""Range of saliency in which the threshold between ground and subject may lie."""
+_THRESHOLDS = (0.2, 0.75)  # saliencies between which the one that parts ground and subject lies
+_SURE_GROUND = 0.35  # share of the threshold below which a pixel is ground for certain
+_SURE_SUBJECT = 0.6  # share of the way from threshold to peak from which one is subject for certain
 
-SURE_GROUND = 0.35
-"""Share of the threshold below which a pixel is ground for certain."""
+_ROUNDS = 6  # of grabCut at most
+_SETTLED = 0.001  # share of pixels; a round that changes fewer is the last
+_COMPONENTS = 5  # of each colour model; fixed in OpenCV
 
-SURE_SUBJECT = 0.6
-"""Share of the way from the threshold to the peak from which a pixel is subject for certain."""
-
-ROUNDS = 6
-SETTLED = 0.001
-"""Most rounds of grabCut, and the share of pixels changing in one that ends them earlier."""
-
-GMM_COMPONENTS = 5
-"""Fixed in OpenCV's grabCut."""
-
-LEAST_PART = 0.1
-"""Size of the smallest part kept, as a share of the largest part."""
-
-LARGEST_SPECK = 0.0005
-LARGEST_HOLE = 0.002
-"""Sizes of the largest part dropped and the largest hole filled, as shares of the picture."""
+_SMALL_PART = 0.1  # of the largest part: what is smaller is dropped
+_SPECK = 0.0005  # of the picture: a part that is smaller is dropped
+_PIN_HOLE = 0.002  # of the picture: a hole that is smaller is filled
 
 
 class GrabCut:
@@ -97,13 +85,16 @@ def cut_out(rgb: np.ndarray, resolution: int) -> Matte:
             f"the picture has shape {rgb.shape} and type {rgb.dtype}; it must be (H, W, 3) of uint8"
         )
     rgb = np.ascontiguousarray(rgb)
-    medium = _shrunk(rgb, EDGE_RESOLUTION)
+    medium = _shrunk(rgb, _EDGE_RESOLUTION)
     small = _shrunk(medium, resolution)
+    blank = Matte(np.zeros(rgb.shape[:2], np.uint8), None)
     guess = _first_guess(saliency(small), small.shape[1], small.shape[0])
     if guess is None:
-        return Matte(np.zeros(rgb.shape[:2], np.uint8), None)
+        return blank
     subject, probability = _segmented(small, guess)
-    mask = _tidied(subject).astype(np.float32)
+    mask = _tidied(subject)
+    if not mask.any():
+        return blank
     mask = cv2.resize(mask, (medium.shape[1], medium.shape[0]), interpolation=cv2.INTER_LINEAR)
     return Matte(guided_matte(rgb, medium, mask), confidence(probability))
 
@@ -126,13 +117,13 @@ def _first_guess(salient: np.ndarray, width: int, height: int) -> np.ndarray | N
     salient = cv2.resize(salient, (width, height), interpolation=cv2.INTER_LINEAR)
     levels = np.rint(salient * 255).astype(np.uint8)
     otsu, _ = cv2.threshold(levels, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    threshold = min(max(otsu / 255, THRESHOLDS[0]), THRESHOLDS[1])
+    threshold = min(max(otsu / 255, _THRESHOLDS[0]), _THRESHOLDS[1])
     subject = salient > threshold
     if not subject.any() or subject.all():
         return None
     guess = np.where(subject, np.uint8(cv2.GC_PR_FGD), np.uint8(cv2.GC_PR_BGD))
-    guess[salient < SURE_GROUND * threshold] = cv2.GC_BGD
-    guess[salient > threshold + SURE_SUBJECT * (float(salient.max()) - threshold)] = cv2.GC_FGD
+    guess[salient < _SURE_GROUND * threshold] = cv2.GC_BGD
+    guess[salient > threshold + _SURE_SUBJECT * (float(salient.max()) - threshold)] = cv2.GC_FGD
     return guess
 
 
@@ -150,11 +141,11 @@ def _segmented(rgb: np.ndarray, guess: np.ndarray) -> tuple[np.ndarray, np.ndarr
     ground_model, subject_model = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.setRNGSeed(0)  # OpenCV keeps a generator a thread, and its k-means draws from it
     mode = cv2.GC_INIT_WITH_MASK
-    for _ in range(ROUNDS):
+    for _ in range(_ROUNDS):
         before = classes.copy()
-        cv2.grabCut(rgb, classes, None, ground_model, subject_model, 1, mode)  # type: ignore
+        cv2.grabCut(rgb, classes, None, ground_model, subject_model, 1, mode)
         mode = cv2.GC_EVAL
-        if np.count_nonzero((classes ^ before) & 1) <= SETTLED * classes.size:
+        if np.count_nonzero((classes ^ before) & 1) <= _SETTLED * classes.size:
             break
     probability = _subject_probability(rgb, ground_model[0], subject_model[0])
     return (classes & 1).astype(bool), probability
@@ -190,7 +181,7 @@ def _log_density(monomials: np.ndarray, model: np.ndarray) -> np.ndarray:
     Returns:
       float64 (n,).
     """
-    weights, means, covariances = np.split(model, [GMM_COMPONENTS, 4 * GMM_COMPONENTS])
+    weights, means, covariances = np.split(model, [_COMPONENTS, 4 * _COMPONENTS])
     columns = []
     for weight, mean, covariance in zip(
         weights, means.reshape(-1, 3), covariances.reshape(-1, 3, 3), strict=True
@@ -206,19 +197,19 @@ def _log_density(monomials: np.ndarray, model: np.ndarray) -> np.ndarray:
         )  # fmt: skip
     if not columns:
         return np.full(len(monomials), -np.inf)
-    terms = cv2.gemm(monomials, np.array(columns), 1, None, 0, flags=cv2.GEMM_2_T)  # type: ignore
+    terms = cv2.gemm(monomials, np.array(columns), 1, None, 0, flags=cv2.GEMM_2_T)
     peak = terms.max(axis=1)
     return peak + np.log(np.exp(terms - peak[:, None]).sum(axis=1))
 
 
 def _tidied(subject: np.ndarray) -> np.ndarray:
-    """Drops small parts and fills pin-holes of a bool (h, w) mask; gives uint8, 0 or 1."""
+    """Drops small parts and fills pin-holes of a bool (h, w) mask; gives float32, 0 or 1."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats(subject.astype(np.uint8), connectivity=8)
     area = stats[:, cv2.CC_STAT_AREA]
-    keep = area >= max(LEAST_PART * area[1:].max(initial=0), LARGEST_SPECK * subject.size)
+    keep = area >= max(_SMALL_PART * area[1:].max(initial=0), _SPECK * subject.size)
     keep[0] = False
     parts = keep[labels].astype(np.uint8)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(1 - parts, connectivity=4)
-    fill = stats[:, cv2.CC_STAT_AREA] < LARGEST_HOLE * parts.size
+    fill = stats[:, cv2.CC_STAT_AREA] < _PIN_HOLE * parts.size
     fill[0] = False
-    return parts | fill[labels]
+    return (parts | fill[labels]).astype(np.float32)

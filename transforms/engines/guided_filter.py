@@ -5,17 +5,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-RADIUS = 6
-"""Of the square window, pixels of the small picture."""
-
-EPSILON = 1e-4
-"""Regularisation, squared colour units of 0..1: variation below its root counts as flat."""
-
-STRIP_PIXELS = 1 << 16
-"""Full-size pixels worked on at once; small enough to stay in a core's cache."""
-
-BLANK = 1 / 1024
-"""Fits whose terms sum to less than this round to alpha 0 for every colour."""
+_RADIUS = 6  # of the square window, pixels of the small picture
+_EPSILON = 1e-4  # colours of 0..1, squared: variation below its root counts as flat
+_STRIP = 1 << 16  # full-size pixels worked on at once, few enough to stay in a core's cache
+_BLANK = 1 / 1024  # a fit whose terms sum to less rounds to alpha 0 for every colour
 
 
 def guided_matte(rgb: np.ndarray, small: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -35,34 +28,40 @@ def guided_matte(rgb: np.ndarray, small: np.ndarray, mask: np.ndarray) -> np.nda
     fit = _fit(small, mask)
     height, width = rgb.shape[:2]
     alpha = np.zeros((height, width), np.uint8)
-    reach = (np.abs(fit).sum(axis=0) > BLANK).astype(np.uint8)
+    reach = (np.abs(fit).sum(axis=0) > _BLANK).astype(np.uint8)
     left, top, wide, high = cv2.boundingRect(reach)
     if wide == 0:
         return alpha
     left, right = _scaled(left, left + wide, width / mask.shape[1], width)
     top, bottom = _scaled(top, top + high, height / mask.shape[0], height)
-    columns = [
-        np.ascontiguousarray(cv2.resize(plane, (width, len(plane)))[:, left:right]) for plane in fit
-    ]
+    columns = slice(left, right)
+    planes = [np.ascontiguousarray(cv2.resize(p, (width, len(p)))[:, columns]) for p in fit]
     above, below, share = _rows(height, mask.shape[0])
-    step = max(1, STRIP_PIXELS // (right - left))
+    step = max(1, _STRIP // (right - left))
     for begin in range(top, bottom, step):
         rows = slice(begin, min(begin + step, bottom))
-        terms = []
-        for plane in columns:
-            upper, lower = plane[above[rows]], plane[below[rows]]
-            lower -= upper
-            lower *= share[rows, None]
-            upper += lower
-            terms.append(upper)
-        level = terms.pop()
-        level *= 255
-        for channel, term in enumerate(terms):
-            term *= rgb[rows, left:right, channel]
-            level += term
-        # addWeighted, for it rounds and saturates in one go
-        alpha[rows, left:right] = cv2.addWeighted(level, 1, level, 0, 0, dtype=cv2.CV_8U)
+        strip = [_between(p[above[rows]], p[below[rows]], share[rows, None]) for p in planes]
+        alpha[rows, columns] = _applied(strip, rgb[rows, columns])
     return alpha
+
+
+def _between(upper: np.ndarray, lower: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Interpolates, in place of both, to avoid scratch."""
+    lower -= upper
+    lower *= share
+    upper += lower
+    return upper
+
+
+def _applied(fit: list[np.ndarray], rgb: np.ndarray) -> np.ndarray:
+    """Gives uint8 levels of a fit's four planes at full size, which are spent as scratch."""
+    *factors, level = fit
+    level *= 255
+    for channel, factor in enumerate(factors):
+        factor *= rgb[..., channel]
+        level += factor
+    # addWeighted rounds and saturates in one go
+    return cv2.addWeighted(level, 1, level, 0, 0, dtype=cv2.CV_8U)
 
 
 def _scaled(begin: int, end: int, factor: float, limit: int) -> tuple[int, int]:
@@ -92,7 +91,7 @@ def _fit(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """
     fit = np.zeros((4, *mask.shape), np.float32)
     left, top, wide, high = cv2.boundingRect((mask > 0).astype(np.uint8))
-    margin = 3 * RADIUS
+    margin = 3 * _RADIUS
     rows = slice(max(0, top - margin), top + high + margin)
     columns = slice(max(0, left - margin), left + wide + margin)
     if wide == 0:
@@ -100,9 +99,9 @@ def _fit(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray:
     wanted = np.ascontiguousarray(mask[rows, columns])
     r, g, b = (plane.astype(np.float32) / 255 for plane in cv2.split(rgb[rows, columns]))
     mean, mean_r, mean_g, mean_b = _box(wanted), _box(r), _box(g), _box(b)
-    rr = _box(r * r) - mean_r * mean_r + EPSILON
-    gg = _box(g * g) - mean_g * mean_g + EPSILON
-    bb = _box(b * b) - mean_b * mean_b + EPSILON
+    rr = _box(r * r) - mean_r * mean_r + _EPSILON
+    gg = _box(g * g) - mean_g * mean_g + _EPSILON
+    bb = _box(b * b) - mean_b * mean_b + _EPSILON
     rg = _box(r * g) - mean_r * mean_g
     rb = _box(r * b) - mean_r * mean_b
     gb = _box(g * b) - mean_g * mean_b
@@ -117,10 +116,10 @@ def _fit(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray:
     factor_g = (c_rg * with_r + c_gg * with_g + c_gb * with_b) * scale
     factor_b = (c_rb * with_r + c_gb * with_g + c_bb * with_b) * scale
     offset = mean - factor_r * mean_r - factor_g * mean_g - factor_b * mean_b
-    for plane, term in zip(fit, (factor_r, factor_g, factor_b, offset), strict=True):
-        plane[rows, columns] = _box(term)
+    for index, term in enumerate((factor_r, factor_g, factor_b, offset)):
+        fit[index, rows, columns] = _box(term)
     return fit
 
 
 def _box(plane: np.ndarray) -> np.ndarray:
-    return cv2.blur(plane, (2 * RADIUS + 1, 2 * RADIUS + 1), borderType=cv2.BORDER_REPLICATE)
+    return cv2.blur(plane, (2 * _RADIUS + 1, 2 * _RADIUS + 1), borderType=cv2.BORDER_REPLICATE)

@@ -4,60 +4,18 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import importlib.util
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any
 
-from .contract import Engine
+from .catalog import BUILT_IN, EngineEntry
+from .contract import Engine, EngineUnusable
 
 ENTRY_POINT_GROUP = "alphabeam.engines"
 
-
-class EngineUnusable(ValueError):
-    """No such engine, or one that cannot run here; the message is one line for the user."""
-
-
-@dataclass(frozen=True)
-class EngineEntry:
-    """What is known of an engine before it is imported.
-
-    Attributes:
-      name: what `--engine` takes.
-      target: `module:Class`; a module that starts with a dot is one of this package.
-      summary: what it is for, one line.
-      licence: of the model.
-      modules: what must be importable for it to run.
-      extra: the extra of this package that installs them.
-      defaults: options that the name stands for.
-    """
-
-    name: str
-    target: str
-    summary: str = ""
-    licence: str = ""
-    modules: tuple[str, ...] = ()
-    extra: str = ""
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-
-    def missing(self) -> str | None:
-        """Says in one line why the engine cannot run here; None when it can."""
-        absent = [name for name in self.modules if importlib.util.find_spec(name) is None]
-        if not absent:
-            return None
-        return f"needs {', '.join(absent)}: pip install 'alphabeam[{self.extra}]'"
-
-
-BUILT_IN = (
-    EngineEntry(
-        "grabcut",
-        ".grabcut:GrabCut",
-        "embedded, no weights: trying out, tests, products on plain ground",
-        "Apache-2.0",
-    ),
-)
+# What an engine that knows nothing of them does anyway.
+_HARMLESS = {"device": ("auto", "cpu"), "dtype": ("auto",)}
 
 
 def entries() -> dict[str, EngineEntry]:
@@ -89,36 +47,83 @@ def find(name: str) -> EngineEntry:
 
 
 def create(name: str, options: Mapping[str, Any]) -> Engine:
-    """Makes an engine; cheap, since nothing is loaded yet.
+    """Makes an engine; cheap, since nothing is loaded yet and it need not run on this machine.
 
     Args:
       name: as `find` takes it.
       options: what the user asked for; wins over what the name stands for.
 
     Raises:
-      EngineUnusable: no such engine, its packages are missing, or it takes no such option.
+      EngineUnusable: no such engine, or it takes no such option.
     """
     entry = find(name)
-    missing = entry.missing()
-    if missing:
-        raise EngineUnusable(f"--engine {name}: {missing}")
     module, _, attribute = entry.target.partition(":")
     try:
         engine_class = getattr(importlib.import_module(module, __package__), attribute)
     except (ImportError, AttributeError) as error:
         raise EngineUnusable(f"--engine {name}: cannot import {entry.target}: {error}") from error
-    wanted = {**entry.defaults, **_supported(name, engine_class, options)}
+    wanted = {**_implied(entry, options), **_supported(name, engine_class, options)}
     try:
         return engine_class(**wanted)
     except (TypeError, ValueError) as error:
         raise EngineUnusable(f"--engine {name}: {error}") from error
 
 
+def require_modules(name: str) -> None:
+    """Makes sure that the packages an engine needs are installed here.
+
+    Raises:
+      EngineUnusable: some are missing; the message says how to install them.
+    """
+    missing = find(name).missing()
+    if missing:
+        raise EngineUnusable(f"--engine {name}: {missing}")
+
+
+def check(name: str, engine: Engine) -> None:
+    """Finds out whether an engine can run on this machine, before a run that needs it to.
+
+    Raises:
+      EngineUnusable: packages, the device or the model are missing; one line says what would do.
+    """
+    require_modules(name)
+    own_check = getattr(engine, "check", None)
+    if own_check is not None:
+        own_check()
+
+
+def settings_of(engine: Engine, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Gives the options that decide what an engine's mattes are, with those left out filled in.
+
+    Args:
+      engine: as `create` made it.
+      options: what it was made with.
+
+    Raises:
+      EngineUnusable: what the model itself says cannot be read.
+    """
+    settings = getattr(engine, "settings", None)
+    return {**options, **(settings() if settings is not None else {})}
+
+
+def _implied(entry: EngineEntry, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Gives what the name stands for, and what the weights asked for are known to need."""
+    model = options.get("model")
+    if model in (None, entry.model):
+        return entry.options()
+    home = entry.target.partition(":")[0]
+    for known in BUILT_IN:
+        if known.model == model and known.target.partition(":")[0] == home:
+            own_size = known.defaults if known.target == entry.target else entry.defaults
+            return {**own_size, "revision": known.revision, **known.of_model}
+    return dict(entry.defaults)
+
+
 def _supported(name: str, engine_class: type, options: Mapping[str, Any]) -> dict[str, Any]:
     """Checks the options against what the engine takes.
 
     Engines that know nothing of devices or number types run on the CPU as they are, so `auto` and
-    `cpu` ask nothing of them.
+    `cpu` ask nothing of them; how many pictures they are given at once is not theirs to know.
     """
     parameters = inspect.signature(engine_class).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
@@ -127,9 +132,9 @@ def _supported(name: str, engine_class: type, options: Mapping[str, Any]) -> dic
     for option, value in options.items():
         if option in parameters:
             supported[option] = value
-        elif option == "device" and value not in ("auto", "cpu"):
+        elif option == "device" and value not in _HARMLESS["device"]:
             raise EngineUnusable(f"--device {value}: engine {name} runs on the CPU only")
-        elif option not in ("device", "dtype") or value not in ("auto", "cpu"):
+        elif option != "batch_size" and value not in _HARMLESS.get(option, ()):
             raise EngineUnusable(
                 f"--{option}: engine {name} has no such option; "
                 f"it has {', '.join(parameters) or 'none'}"

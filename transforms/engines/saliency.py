@@ -7,26 +7,17 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 
-GRID = 72
-"""Cells along the longer side."""
+_GRID = 72  # cells along the longer side
+_NOISE = 3.0  # Lab units (CIE 1976 ΔE) by which noise, JPEG and shading move a colour
+_BORDER_COLOURS = 3  # Gaussians fitted to the border's colours
+_TYPICAL_SHARE = 1 / 8  # a colour of less of the border is a subject that reaches it
+_CORNER_WEIGHT = 0.4  # of the centre prior, beside 1 in the picture's middle
 
-NOISE = 3.0
-"""Lab units (CIE 1976 ΔE) by which noise, JPEG and shading move a colour."""
-
-BORDER_COLOURS = 4
-"""Gaussians fitted to the border's colours."""
-
-TYPICAL_SHARE = 1 / 8
-"""Colours of less of the border than this are a subject that reaches it, not background."""
-
-GEODESIC_RANGE = (12.0, 30.0)
-STRANGENESS_RANGE = (4.0, 5.0)
-"""Least and most that the largest distance of a picture counts for: Lab units and standard
-deviations. The least keeps noise from looking like a subject, the most keeps a glaring detail
-from outshining the rest of the subject."""
-
-CORNER_WEIGHT = 0.4
-"""Of the centre prior, beside 1 in the picture's middle."""
+# The least and the most that a picture's largest distance counts for, in Lab units and in standard
+# deviations. The least keeps noise from passing for a subject, the most keeps a glaring detail
+# from outshining the rest of the subject.
+_GEODESIC_RANGE = (12.0, 30.0)
+_STRANGENESS_RANGE = (4.0, 5.0)
 
 
 def saliency(rgb: np.ndarray) -> np.ndarray:
@@ -41,21 +32,21 @@ def saliency(rgb: np.ndarray) -> np.ndarray:
       rgb: uint8, shape (H, W, 3), sRGB.
 
     Returns:
-      float32, shape (h, w), at most `GRID` cells along the longer side, 0 (like the border) to 1.
+      float32, shape (h, w), at most 72 cells along the longer side, 0 (like the border) to 1.
     """
     lab = _lab_grid(rgb)
     height, width = lab.shape[:2]
     border = np.ones((height, width), bool)
     border[1:-1, 1:-1] = False
     strangeness = _strangeness(lab.reshape(-1, 3), lab[border]).reshape(height, width)
-    geodesic = _geodesic(lab, np.flatnonzero(border), NOISE * strangeness[border])
-    stands_out = _relative(geodesic, *GEODESIC_RANGE) + _relative(strangeness, *STRANGENESS_RANGE)
+    geodesic = _geodesic(lab, np.flatnonzero(border), _NOISE * strangeness[border])
+    stands_out = _relative(geodesic, *_GEODESIC_RANGE) + _relative(strangeness, *_STRANGENESS_RANGE)
     return (stands_out / 2 * _centre_prior(height, width)).astype(np.float32)
 
 
 def _lab_grid(rgb: np.ndarray) -> np.ndarray:
     """Shrinks to the grid: float32 (h, w, 3), L 0..100, a and b about -127..127."""
-    shrink = min(1.0, GRID / max(rgb.shape[:2]))
+    shrink = min(1.0, _GRID / max(rgb.shape[:2]))
     size = (max(1, round(rgb.shape[1] * shrink)), max(1, round(rgb.shape[0] * shrink)))
     small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
     return cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2Lab)
@@ -70,12 +61,12 @@ def _strangeness(colours: np.ndarray, border: np.ndarray) -> np.ndarray:
     """
     labels = _clusters(border)
     nearest = np.full(len(colours), np.inf, np.float32)
-    for label in range(BORDER_COLOURS):
+    for label in range(_BORDER_COLOURS):
         members = border[labels == label]
-        if len(members) < TYPICAL_SHARE * len(border):
+        if len(members) < _TYPICAL_SHARE * len(border):
             continue
         centre = members.mean(axis=0)
-        spread = np.cov(members.T, bias=True) + NOISE**2 * np.eye(3)
+        spread = np.cov(members.T, bias=True) + _NOISE**2 * np.eye(3)
         apart = (colours - centre) @ np.linalg.cholesky(np.linalg.inv(spread)).astype(np.float32)
         np.minimum(nearest, (apart**2).sum(axis=1), out=nearest)
     return np.sqrt(nearest)
@@ -88,10 +79,10 @@ def _clusters(colours: np.ndarray) -> np.ndarray:
       colours: float32 (m, 3).
 
     Returns:
-      int (m,), 0 to `BORDER_COLOURS` - 1; a label may be unused.
+      int (m,), 0 to `_BORDER_COLOURS` - 1; a label may be unused.
     """
     centres = colours.mean(axis=0, keepdims=True)
-    for _ in range(BORDER_COLOURS):
+    for _ in range(_BORDER_COLOURS):
         farthest = _squared_distances(colours, centres).min(axis=1).argmax()
         centres = np.concatenate([centres, colours[farthest : farthest + 1]])
     centres = centres[1:]
@@ -133,7 +124,7 @@ def _geodesic(lab: np.ndarray, border: np.ndarray, entry: np.ndarray) -> np.ndar
         difference = np.sqrt(((lab[here] - lab[there]) ** 2).sum(axis=2))
         begins.append(cells[here].ravel())
         ends.append(cells[there].ravel())
-        costs.append(np.maximum(difference - NOISE, 0).ravel())
+        costs.append(np.maximum(difference - _NOISE, 0).ravel())
     cost = np.concatenate(costs) + 1e-6  # a stored zero would be no edge at all
     steps = (np.concatenate(begins), np.concatenate(ends))
     graph = csr_array((cost, steps), shape=(outside + 1, outside + 1))
@@ -151,4 +142,4 @@ def _centre_prior(height: int, width: int) -> np.ndarray:
     y = (np.arange(height) + 0.5) / height * 2 - 1
     x = (np.arange(width) + 0.5) / width * 2 - 1
     nearness = np.exp(-(y[:, None] ** 2 + x**2) / (2 * 0.6**2))
-    return CORNER_WEIGHT + (1 - CORNER_WEIGHT) * nearness
+    return _CORNER_WEIGHT + (1 - _CORNER_WEIGHT) * nearness

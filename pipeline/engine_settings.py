@@ -1,0 +1,144 @@
+"""From the engine flags to what cuts out: engines of this machine, providers, chains of both."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+
+from ..transforms.conditions import Condition
+from ..transforms.cutters import CutterSettings
+from ..transforms.engines import registry
+from ..transforms.providers import keys
+from ..transforms.providers.catalogue import ADAPTERS, make_adapter
+from ..transforms.providers.endpoints import Endpoints
+from ..transforms.providers.settings import ProviderSettings
+from .errors import UsageError
+from .options import EngineOptions, OutputOptions, ProviderOptions, WorkerOptions
+from .paths import DatasetPaths
+
+# Flags that go to an engine of this machine as they are, when they are given.
+_ENGINE_FLAGS = (
+    "model", "revision", "device", "dtype", "resolution", "patch_order", "compile",
+    "subject_labels", "trust_remote_code", "onnx_mean", "onnx_std", "onnx_scale", "onnx_output",
+    "onnx_activation",
+)  # fmt: skip
+
+# Of those, the ones that change where and how fast an engine runs, and not what it is.
+_PASSING = ("device", "batch_size", "compile")
+
+# Runners whose work happens on the machine that launches them; None becomes one of them.
+RUNNERS_HERE = (None, "DirectRunner", "FnApiRunner", "BundleBasedDirectRunner")
+
+
+def cutter_settings(options: PipelineOptions) -> CutterSettings:
+    """Checks the engine flags.
+
+    Raises:
+      UsageError: an engine is unknown or cannot run here, or a flag will not do.
+    """
+    given = options.view_as(EngineOptions)
+    hosted = options.view_as(ProviderOptions)
+    names = tuple(name.strip() for name in given.engine.split(",") if name.strip())
+    if not names or len(set(names)) != len(names):
+        raise UsageError(
+            f"--engine takes a name, or different names with commas between: given {given.engine!r}"
+        )
+    here = options.view_as(StandardOptions).runner in RUNNERS_HERE
+    local, providers = {}, {}
+    for name in names:
+        if name in ADAPTERS:
+            providers[name] = _provider(name, options, here)
+        else:
+            local[name] = _engine(name, options, here)
+    if hosted.escalate_when and len(names) == 1:
+        raise UsageError("--escalate_when needs a second engine to ask: --engine FIRST,SECOND")
+    try:
+        doubtful = Condition(hosted.escalate_when) if hosted.escalate_when else None
+    except ValueError as error:
+        raise UsageError(f"--escalate_when: {error}") from error
+    share = options.view_as(WorkerOptions).share_model
+    return CutterSettings(names, local, providers, doubtful, share)
+
+
+def recorded_engines(cutter: CutterSettings) -> dict[str, Any]:
+    """Gives the settings of what cuts out that decide what the rows are, as plain JSON values."""
+    recorded: dict[str, Any] = {"engine": ",".join(cutter.engines)}
+    for name, options in cutter.options.items():
+        kept = {key: value for key, value in options.items() if key not in _PASSING}
+        if kept:
+            recorded.setdefault("engine_options", {})[name] = kept
+    for name, provider in cutter.providers.items():
+        changes = make_adapter(name, provider.options).result_options()
+        if changes:
+            recorded.setdefault("engine_options", {})[name] = changes
+    if cutter.doubtful is not None:
+        recorded["escalate_when"] = cutter.doubtful.text
+    return recorded
+
+
+def _engine(name: str, options: PipelineOptions, here: bool) -> dict[str, Any]:
+    given = options.view_as(EngineOptions)
+    wanted = {
+        flag: value
+        for flag in _ENGINE_FLAGS
+        if (value := getattr(given, flag)) not in (None, False)
+    }
+    if given.batch_size != "auto":
+        wanted["batch_size"] = int(given.batch_size)
+    try:
+        engine = registry.create(name, wanted)
+        if here:
+            registry.check(name, engine)
+        return registry.settings_of(engine, wanted)
+    except registry.EngineUnusable as error:
+        raise UsageError(str(error)) from error
+
+
+def _provider(name: str, options: PipelineOptions, here: bool) -> ProviderSettings:
+    given = options.view_as(ProviderOptions)
+    workers = options.view_as(WorkerOptions)
+    output = options.view_as(OutputOptions).output
+    if given.max_cost_usd is not None and given.max_cost_usd < 0:
+        raise UsageError(f"--max_cost_usd is a sum of dollars: given {given.max_cost_usd:g}")
+    if given.provider_concurrency is not None and given.provider_concurrency < 1:
+        raise UsageError(
+            f"--provider_concurrency must be at least 1: given {given.provider_concurrency}"
+        )
+    try:
+        settings = ProviderSettings(
+            provider=name,
+            ledger=DatasetPaths(output).uri(DatasetPaths.LEDGER),
+            options=_provider_options(name, given.provider_options),
+            provider_urls=Endpoints.parse(given.provider_url or ()).overrides,
+            api_key=given.api_key,
+            concurrency=given.provider_concurrency,
+            max_cost_usd=given.max_cost_usd,
+            repay_ambiguous=given.repay_ambiguous,
+            allow_private_hosts=workers.allow_private_hosts,
+            max_image_bytes=workers.max_image_bytes,
+            max_image_pixels=workers.max_image_pixels,
+        )
+        adapter = make_adapter(name, settings.options, Endpoints(settings.provider_urls))
+        keys.check_reference(settings.api_key)
+        if here:
+            keys.resolve(settings.api_key, adapter.key_variable)
+    except ValueError as error:
+        raise UsageError(f"--engine {name}: {error}") from error
+    return settings
+
+
+def _provider_options(name: str, text: str | None) -> dict[str, Any]:
+    """Reads `--provider_options`: options of the one provider, or of several by their names."""
+    if not text:
+        return {}
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UsageError(f"--provider_options is not JSON: {error.msg} in {text!r}") from error
+    if not isinstance(values, dict):
+        raise UsageError(f"--provider_options takes a JSON object: given {text!r}")
+    if values and set(values) <= set(ADAPTERS):
+        return values.get(name, {})
+    return values

@@ -1,0 +1,31 @@
+"""Runs one stand-in as a process: prints where it is as JSON, and its bills when stdin closes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from .kinds import STAND_INS
+
+
+def main() -> None:
+    """Serves until stdin closes."""
+    parser = argparse.ArgumentParser(prog="python -m standins", description=__doc__)
+    parser.add_argument("provider", choices=STAND_INS)
+    parser.add_argument("--seconds", type=float, default=0.0, help="what a picture takes")
+    parser.add_argument("--parallel", type=int, default=64, help="how many at once")
+    parser.add_argument("--picture", type=Path, help="a file to serve as an input")
+    given = parser.parse_args()
+    with STAND_INS[given.provider](seconds=given.seconds, parallel=given.parallel) as standin:
+        place = {"urls": standin.urls(), "key": standin.key}
+        if given.picture:
+            place["picture"] = standin.offer(given.picture.name, given.picture.read_bytes())
+        print(json.dumps(place), flush=True)
+        sys.stdin.read()
+        print(json.dumps({"bills": len(standin.bills), "steps": standin.steps}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

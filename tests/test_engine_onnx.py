@@ -1,0 +1,229 @@
+"""ONNX files as engines: exports of our networks, and what the flags make of others."""
+
+import os
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper
+from photographs import photograph, write_manifest
+from PIL import Image
+from test_job import rows_of, run
+from tiny_models import save_tiny_birefnet, tiny_birefnet
+
+from alphabeam.pipeline.verify import verify
+from alphabeam.transforms.engines import registry
+from alphabeam.transforms.engines.birefnet_onnx import export_onnx
+from alphabeam.transforms.engines.contract import EngineUnusable
+from alphabeam.transforms.engines.isnet import ISNet, ISNetConfig
+from alphabeam.transforms.engines.loaded import LoadedEngine
+
+
+def engine(model, **options):
+    return registry.create("onnx", {"model": str(model), "device": "cpu", **options})
+
+
+def loaded(model, **options):
+    return LoadedEngine(engine(model, **options), "onnx")
+
+
+def write_graph(path, nodes, outputs, batch="n", side=32, kind=TensorProto.FLOAT):
+    """Writes a small graph over one picture input, `x`."""
+    taken = helper.make_tensor_value_info("x", kind, [batch, 3, side, side])
+    given = [helper.make_tensor_value_info(name, kind, None) for name in outputs]
+    graph = helper.make_graph(nodes, "graph", [taken], given)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    onnx.save(model, path)
+    return path
+
+
+def mean_over_colours(name, given="x"):
+    return helper.make_node("ReduceMean", [given], [name], axes=[1], keepdims=1)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    path = tmp_path_factory.mktemp("onnx") / "birefnet.onnx"
+    export_onnx(tiny_birefnet(), path, (96, 96))
+    return str(path)
+
+
+def test_an_exported_birefnet_gives_the_mattes_of_the_original(exported, tmp_path):
+    options = {"model": save_tiny_birefnet(str(tmp_path / "tiny")), "resolution": 96}
+    original = LoadedEngine(registry.create("birefnet", {**options, "device": "cpu"}), "birefnet")
+    pictures = [photograph(name) for name in ("chelsea", "astronaut")]
+    ours = loaded(exported).predict(pictures)
+    for one, other in zip(ours, original.predict(pictures), strict=True):
+        # The original's levels are rounded, and Pillow's resize may differ by a level from torch's.
+        assert np.abs(one.alpha - other.alpha / 255.0).mean() < 4e-3
+        assert one.confidence == pytest.approx(other.confidence, abs=2e-3)
+
+
+def test_an_exported_birefnet_computes_the_same_logits(exported):
+    import onnxruntime
+
+    model = tiny_birefnet()
+    torch.manual_seed(2)
+    x = torch.randn(1, 3, 96, 96)
+    session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
+    (logits,) = session.run(None, {"pixel_values": x.numpy()})
+    difference = torch.from_numpy(logits).sigmoid() - model(x).logits.sigmoid()
+    assert difference.abs().max() < 1e-3
+
+
+def test_a_fused_network_is_not_exported(tmp_path):
+    with pytest.raises(ValueError, match="export it before fuse"):
+        export_onnx(tiny_birefnet().fuse(), tmp_path / "x.onnx", (64, 64))
+
+
+def test_an_exported_birefnet_runs_through_the_whole_job(exported, tmp_path):
+    manifest = write_manifest(str(tmp_path), 3, 96)
+    flags = ["--engine", "onnx", "--model", exported, "--no_report"]
+    assert run(manifest, tmp_path / "out", engine=flags) == 0
+    assert verify(str(tmp_path / "out")).faults == ()
+    rows = rows_of(tmp_path / "out")
+    assert len({row["coverage"] for row in rows}) == 3
+    assert {(row["engine"], row["dtype"], row["device"]) for row in rows} == {
+        ("onnx", "float32", "cpu")
+    }
+    assert all(row["revision"].startswith("sha256:") for row in rows)
+
+
+def test_an_exported_isnet_gives_the_mattes_of_the_original(tmp_path):
+    torch.manual_seed(4)
+    model = ISNet(ISNetConfig())
+    model.save_pretrained(tmp_path / "isnet")
+    path = tmp_path / "isnet.onnx"
+    x = torch.zeros(1, 3, 64, 64)
+    names = {"input_names": ["x"], "output_names": ["logits"]}
+    torch.onnx.export(model, (x,), path, dynamo=True, verbose=False, **names)
+    flags = {"onnx_mean": "0.5,0.5,0.5", "onnx_std": "1,1,1", "onnx_activation": "sigmoid"}
+    options = {"model": str(tmp_path / "isnet"), "resolution": 64, "device": "cpu"}
+    original = LoadedEngine(registry.create("rmbg-1.4", options), "rmbg-1.4")
+    picture = np.asarray(Image.fromarray(photograph("coffee")).resize((64, 64)))
+    (one,), (other,) = loaded(path, **flags).predict([picture]), original.predict([picture])
+    assert np.abs(one.alpha - other.alpha / 255.0).max() < 3e-3
+    assert one.confidence == pytest.approx(other.confidence, abs=1e-4)
+
+
+def test_mean_deviation_and_scale_are_applied(tmp_path):
+    path = write_graph(tmp_path / "mean.onnx", [mean_over_colours("y")], ["y"])
+    picture = np.full((20, 30, 3), (50, 100, 150), np.uint8)
+    flags = {"onnx_mean": "0.1,0.2,0.3", "onnx_std": "1,2,4", "onnx_activation": "none"}
+    (matte,) = loaded(path, **flags).predict([picture])
+    colour = np.array([50, 100, 150])
+    assert np.allclose(matte.alpha, np.mean((colour / 255 - [0.1, 0.2, 0.3]) / [1, 2, 4]))
+    flags = {"onnx_mean": [0, 0, 0], "onnx_std": [1, 1, 1], "onnx_activation": "none"}
+    (matte,) = loaded(path, onnx_scale="max", **flags).predict([picture])  # as U²-Net wants it
+    assert np.allclose(matte.alpha, np.mean(colour / 150))
+
+
+def test_logits_are_told_from_probabilities_by_trying(tmp_path):
+    sigmoid = helper.make_node("Sigmoid", ["y"], ["z"])
+    both = write_graph(tmp_path / "both.onnx", [mean_over_colours("y"), sigmoid], ["y", "z"])
+    grey = np.full((8, 8, 3), 100, np.uint8)
+    (logits,) = loaded(both, onnx_output="y").predict([grey])
+    (probabilities,) = loaded(both, onnx_output=-1).predict([grey])
+    assert np.array_equal(logits.alpha, probabilities.alpha)
+    assert logits.confidence == probabilities.confidence
+    (error,) = loaded(both, onnx_activation="none").predict([grey // 2])
+    assert "--onnx_activation sigmoid" in error.message
+
+
+def test_16_bit_files_and_fixed_batches_are_fed_what_they_take(tmp_path):
+    sigmoid = helper.make_node("Sigmoid", ["y"], ["z"])
+    path = write_graph(
+        tmp_path / "half.onnx", [mean_over_colours("y"), sigmoid], ["z"],
+        batch=2, kind=TensorProto.FLOAT16,
+    )  # fmt: skip
+    made = loaded(path)
+    assert (made.batch_size, made.info.dtype) == (2, "float16")
+    levels = (40, 120, 200)
+    mattes = made.predict([np.full((8, 8, 3), level, np.uint8) for level in levels])
+    means = [np.mean((level / 255 - made._engine._mean) / made._engine._std) for level in levels]
+    for matte, mean in zip(mattes, means, strict=True):
+        assert np.allclose(matte.alpha, 1 / (1 + np.exp(-mean)), atol=2e-3)
+
+
+def test_external_weights_of_a_remote_file_come_along(tmp_path, monkeypatch):
+    import fsspec
+
+    monkeypatch.setenv("ALPHABEAM_CACHE", str(tmp_path / "cache"))
+    gain = helper.make_tensor("gain", TensorProto.FLOAT, [4096], np.full(4096, 0.5, np.float32))
+    nodes = [
+        mean_over_colours("y"),
+        helper.make_node("ReduceMean", ["gain"], ["g"], axes=[0], keepdims=1),
+        helper.make_node("Mul", ["y", "g"], ["z"]),
+    ]
+    taken = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 32, 32])
+    given = helper.make_tensor_value_info("z", TensorProto.FLOAT, None)
+    graph = helper.make_graph(nodes, "graph", [taken], [given], [gain])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    onnx.save(
+        model, tmp_path / "m.onnx", save_as_external_data=True, location="m.onnx.data",
+        size_threshold=0,
+    )  # fmt: skip
+    store = fsspec.filesystem("memory")
+    for name in ("m.onnx", "m.onnx.data"):
+        store.pipe_file(f"/onnx-models/{name}", (tmp_path / name).read_bytes())
+    flags = {"onnx_mean": "0,0,0", "onnx_std": "1,1,1"}
+    (matte,) = loaded("memory://onnx-models/m.onnx", **flags).predict(
+        [np.full((9, 9, 3), 102, np.uint8)]
+    )
+    assert np.allclose(matte.alpha, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"onnx_mean": "1,2"}, "it is three numbers"),
+        ({"onnx_std": "1,0,1"}, "none of the three can be 0"),
+        ({"onnx_scale": "-3"}, "it is max or a number above 0"),
+        ({"onnx_activation": "softmax"}, "it can be auto, sigmoid, none"),
+        ({"resolution": 0}, "1 pixel and more"),
+        ({"dtype": "float16"}, "has no such option"),
+    ],
+)
+def test_options_that_cannot_work_are_refused_at_once(tmp_path, options, expected):
+    with pytest.raises(EngineUnusable, match=expected):
+        engine(tmp_path / "any.onnx", **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"resolution": 64}, "is made for 32 pixels"),
+        ({"batch_size": 3}, "the file is made for 1"),
+        ({"onnx_output": "mask"}, "the file has y"),
+        ({"onnx_output": 1}, "the file has y"),
+        ({"device": "cuda"}, "install onnxruntime-gpu"),
+        ({"device": "tpu"}, "it can be auto, cpu, cuda, cuda:N or mps"),
+    ],
+)
+def test_what_a_file_cannot_do_is_found_before_a_run(tmp_path, options, expected):
+    path = write_graph(tmp_path / "mean.onnx", [mean_over_colours("y")], ["y"], batch=1)
+    with pytest.raises(EngineUnusable, match=expected):
+        registry.check("onnx", engine(path, **options))
+
+
+def test_files_of_another_kind_are_refused(tmp_path):
+    (tmp_path / "text.onnx").write_text("no graph")
+    free = write_graph(tmp_path / "free.onnx", [mean_over_colours("y")], ["y"], side="s")
+    grey = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1, 8, 8])
+    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "g", [grey], [out])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    onnx.save(model, tmp_path / "grey.onnx")
+    for path, expected in (
+        (tmp_path / "gone.onnx", "there is no such file"),
+        (tmp_path / "text.onnx", "no usable ONNX file"),
+        (free, "--resolution is missing"),
+        (tmp_path / "grey.onnx", "takes 1 channels instead of 3"),
+    ):
+        with pytest.raises(EngineUnusable, match=expected) as refused:
+            registry.check("onnx", engine(path))
+        assert os.linesep not in str(refused.value)

@@ -1,0 +1,93 @@
+"""What holds for every adapter: no key in a request, and no answer that breaks it."""
+
+from __future__ import annotations
+
+import pytest
+from answers import (
+    SUBMISSION,
+    TASK,
+    answered,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alphabeam.transforms.providers.catalogue import ADAPTERS, make_adapter
+from alphabeam.transforms.providers.contract import Adapter
+from alphabeam.transforms.providers.messages import (
+    Accepted,
+    Done,
+    Failed,
+    HttpResponse,
+    Missing,
+    Ready,
+    Running,
+    Ticket,
+    Trouble,
+    Unsettled,
+)
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_a_request_holds_no_key(name):
+    adapter = make_adapter(name)
+    request = adapter.submit(SUBMISSION)
+    assert "authorization" not in {header.lower() for header in request.headers}
+    assert "the-key" in str(adapter.authorization("the-key"))
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_a_refusal_for_speed_carries_the_pause_that_was_asked_for(name):
+    adapter = make_adapter(name)
+    outcome = adapter.read_submit(SUBMISSION, answered(429, {"error": "x"}, retry_after="7"))
+    assert isinstance(outcome, Failed)
+    assert (outcome.trouble, outcome.retry_after) == (Trouble.RATE_LIMITED, 7.0)
+    dated = answered(
+        429,
+        {"error": "x"},
+        retry_after="Fri, 20 Nov 2026 10:00:30 GMT",
+        date="Fri, 20 Nov 2026 10:00:00 GMT",
+    )
+    outcome = adapter.read_submit(SUBMISSION, dated)
+    assert isinstance(outcome, Failed)
+    assert outcome.retry_after == 30.0
+
+
+_NAMES = ["data", "errors", "error", "status", "request_id", "image", "url", "detail", "type"]
+_NAMES += ["items", "result", "output", "outcome", "media_urls", "code", "taskUUID", "response"]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(_NAMES),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+def readings(adapter: Adapter, response: HttpResponse) -> list[object]:
+    ticket = Ticket(adapter.name, TASK)
+    found: list[object] = [
+        adapter.read_submit(SUBMISSION, response),
+        adapter.read_poll(ticket, response),
+    ]
+    if adapter.name.startswith("fal"):
+        found.append(adapter.read_fetch(ticket, Ready(), response))
+    if adapter.find(SUBMISSION):
+        found.append(adapter.read_find(SUBMISSION, response))
+    if adapter.recall(ticket):
+        found.append(adapter.read_recall(ticket, response))
+    return found
+
+
+@settings(deadline=None, max_examples=100)
+@given(JSON, st.sampled_from([200, 202, 400, 401, 404, 422, 429, 500, 503]))
+def test_no_answer_whatever_its_shape_breaks_an_adapter(document, status):
+    for name in ADAPTERS:
+        for outcome in readings(make_adapter(name), answered(status, document)):
+            assert isinstance(outcome, (Accepted, Done, Failed, Missing, Ready, Running, Unsettled))

@@ -1,0 +1,152 @@
+"""The stand-ins as the providers' own clients see them: what those accept, the driver meets."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+
+import fal_client
+import httpx
+import pytest
+from runware import Runware
+from runware.errors import RunwareError
+from service import picture
+from standins.fal import ENDPOINTS, FalStandIn
+from standins.faults import Faults
+from standins.runware import RunwareStandIn
+
+
+class _Redirecting(httpx.BaseTransport):
+    """fal's client speaks https to its own hosts only; this leads it to a stand-in."""
+
+    def __init__(self, standin: FalStandIn) -> None:
+        self._doors = {"queue.fal.run": standin.doors[0], "fal.run": standin.doors[1]}
+        self._transport = httpx.HTTPTransport()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        door = httpx.URL(self._doors[request.url.host])
+        url = request.url.copy_with(scheme=door.scheme, host=door.host, port=door.port)
+        return self._transport.handle_request(
+            httpx.Request(request.method, url, headers=request.headers, content=request.read())
+        )
+
+
+@pytest.fixture
+def fal():
+    with FalStandIn() as standin:
+        standin.absolute = True
+        client = fal_client.SyncClient(key=standin.key)
+        headers = client._client.headers
+        client.__dict__["_client"] = httpx.Client(transport=_Redirecting(standin), headers=headers)
+        yield standin, client
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_fals_client_submits_polls_and_reads_the_result(fal, endpoint):
+    standin, client = fal
+    url = standin.offer("a.png", picture(0))
+    handle = client.submit(endpoint, {"image_url": url})
+    states = list(handle.iter_events(interval=0.01))
+    assert isinstance(states[-1], fal_client.Completed)
+    image = handle.get()["image"]
+    assert image["url"].startswith("https://v3.fal.media/")
+    assert (image["width"], image["height"]) == (64, 48)
+    assert len(standin.bills) == 1
+
+
+def test_fals_client_runs_synchronously(fal):
+    _, client = fal
+    data = fal_client.encode(picture(0), "image/png")
+    result = client.run(ENDPOINTS[0], {"image_url": data, "sync_mode": True})
+    encoded = result["image"]["url"].partition(",")[2]
+    assert base64.b64decode(encoded).startswith(b"\x89PNG")
+
+
+def test_fals_client_sees_a_queued_job_and_cancels_it(fal):
+    standin, client = fal
+    standin.faults = Faults({"job": ["wedge_queued"]})
+    handle = client.submit(ENDPOINTS[0], {"image_url": standin.offer("a.png", picture(0))})
+    assert isinstance(handle.status(), fal_client.Queued)
+    handle.cancel()
+    assert standin.jobs[handle.request_id].state == "cancelled"
+
+
+def test_fals_client_reads_the_errors(fal):
+    standin, client = fal
+    with pytest.raises(fal_client.FalClientHTTPError) as missing:
+        client.run(ENDPOINTS[0], {})
+    assert (missing.value.status_code, missing.value.message[0]["type"]) == (422, "missing")
+    standin.money = 0.0
+    with pytest.raises(fal_client.FalClientHTTPError, match="User is locked"):
+        client.submit(ENDPOINTS[0], {"image_url": "https://x/y.png"})
+
+
+def test_fals_client_bills_again_for_a_lost_answer_where_the_driver_does_not(fal):
+    standin, client = fal
+    standin.faults = Faults({"submit": ["drop_after", None]})
+    client.submit(ENDPOINTS[0], {"image_url": standin.offer("a.png", picture(0))})
+    assert len(standin.bills) == 2
+
+
+def runware(standin: RunwareStandIn, use, key: str | None = None):
+    async def run():
+        client = Runware(
+            api_key=key or standin.key,
+            transport="rest",
+            http_base_url=f"{standin.url}/v1",
+            retry_delay=1,
+        )
+        async with client:
+            return await use(client)
+
+    return asyncio.run(run())
+
+
+def task(**others):
+    image = base64.b64encode(picture(0)).decode()
+    return {
+        "taskType": "removeBackground",
+        "model": "bria:2@1",
+        "inputs": {"image": image},
+        "outputFormat": "PNG",
+        **others,
+    }
+
+
+@pytest.mark.parametrize("method", ["sync", "async"])
+@pytest.mark.parametrize("output", ["URL", "base64Data", "dataURI"])
+def test_runwares_client_gets_a_picture(method, output):
+    with RunwareStandIn() as standin:
+        sent = task(deliveryMethod=method, outputType=output, includeCost=True)
+        (item,) = runware(standin, lambda client: client.run(sent))
+        fields = {"URL": "imageURL", "base64Data": "imageBase64Data", "dataURI": "imageDataURI"}
+        assert item[fields[output]]
+        assert item["cost"] == 0.018
+        assert len(standin.bills) == 1
+
+
+def test_runwares_client_reads_the_errors():
+    with RunwareStandIn() as standin:
+        with pytest.raises(RunwareError) as caught:
+            runware(standin, lambda client: client.run(task(inputs={}, deliveryMethod="sync")))
+        assert (caught.value.code, caught.value.parameter) == ("validation", "inputs.image")
+        standin.money = 0.0
+        with pytest.raises(RunwareError) as caught:
+            runware(standin, lambda client: client.run(task(deliveryMethod="sync")))
+        assert (caught.value.code, caught.value.status_code) == ("quota", 402)
+        with pytest.raises(RunwareError) as caught:
+            runware(standin, lambda client: client.run(task(deliveryMethod="sync")), "wrong")
+        assert (caught.value.code, caught.value.status_code) == ("auth", 401)
+
+
+def test_runwares_client_meets_the_conflict_that_a_repeated_task_makes():
+    with RunwareStandIn(Faults({"submit": ["drop_after", None]})) as standin:
+        with pytest.raises(RunwareError) as caught:
+            runware(standin, lambda client: client.run(task(deliveryMethod="sync")))
+        assert (caught.value.code, caught.value.parameter) == ("validation", "taskUUID")
+        assert len(standin.bills) == 1
+        task_id = next(iter(standin.jobs))
+        (item,) = runware(standin, lambda client: client.get_response({"taskUUID": task_id}))
+        assert item["status"] == "success"
+        (past,) = runware(standin, lambda client: client.get_task_details({"taskUUID": task_id}))
+        assert past["response"]["data"][0]["imageURL"]

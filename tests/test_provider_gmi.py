@@ -1,0 +1,111 @@
+"""GMI's adapter without a server: the requests it builds and how it reads every answer."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from answers import (
+    PANDA,
+    PNG,
+    SUBMISSION,
+    answered,
+    submitted,
+)
+
+from alphabeam.transforms.providers.catalogue import make_adapter
+from alphabeam.transforms.providers.messages import (
+    Accepted,
+    Done,
+    Failed,
+    Missing,
+    Picture,
+    Running,
+    Ticket,
+    Trouble,
+)
+
+GMI = "https://console.gmicloud.ai/api/v1/ie/requestqueue/apikey/requests"
+
+
+def test_gmi_submits_what_its_page_shows():
+    request = submitted("gmi-bria", Picture(url=PANDA), organization_id="org-1")
+    assert (request.method, request.url) == ("POST", GMI)
+    assert request.json == {"model": "bria-image-remove-background", "payload": {"image": PANDA}}
+    assert request.headers == {"X-Organization-ID": "org-1"}
+
+
+@pytest.mark.parametrize(
+    ("form", "prefix"), [("data_uri", "data:image/png;base64,"), ("base64", "")]
+)
+def test_gmi_takes_encoded_pictures_in_two_forms(form, prefix):
+    request = submitted("gmi-bria", Picture(data=PNG), image_form=form)
+    assert request.json["payload"]["image"] == prefix + base64.b64encode(PNG).decode()
+
+
+def test_gmi_never_takes_the_answer_to_a_submit_for_a_result():
+    adapter = make_adapter("gmi-bria")
+    outcome = adapter.read_submit(
+        SUBMISSION, answered(200, {"request_id": "g1", "status": "success"})
+    )
+    assert outcome == Accepted(Ticket("gmi-bria", "g1"))
+    assert adapter.poll(outcome.ticket).url == f"{GMI}/g1"
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ({"status": "created"}, Running(queued=True)),
+        ({"status": "queued"}, Running(queued=True)),
+        ({"status": "dispatched"}, Running()),
+        ({"status": "processing"}, Running()),
+        (
+            {"status": "success", "outcome": {"media_urls": [{"id": "0", "url": "https://g/a"}]}},
+            Done("https://g/a", "g1"),
+        ),
+        (
+            {"status": "success", "outcome": {"media_urls": ["https://g/a"]}},
+            Done("https://g/a", "g1"),
+        ),
+        ({"status": "success", "outcome": {"image_url": "https://g/b"}}, Done("https://g/b", "g1")),
+    ],
+)
+def test_gmi_reads_a_job(document, expected):
+    ticket = Ticket("gmi-bria", "g1")
+    assert make_adapter("gmi-bria").read_poll(ticket, answered(200, document)) == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "document", "trouble"),
+    [
+        (401, {"error": "no"}, Trouble.AUTH),
+        (402, {"error": "no"}, Trouble.EXHAUSTED_BUDGET),
+        (500, {"error": {"message": "Insufficient credits"}}, Trouble.EXHAUSTED_BUDGET),
+        (403, {"error": "no"}, Trouble.AUTH),
+        (404, {"error": "you do not have access"}, Trouble.AUTH),
+        (400, {"error": "invalid payload parameters"}, Trouble.REJECTED_INPUT),
+        (500, {"error": "Backend error (400). Please try again."}, Trouble.REJECTED_INPUT),
+        (500, {"error": "Backend error (503). Please try again."}, Trouble.AMBIGUOUS),
+        (429, {"error": "slow down"}, Trouble.RATE_LIMITED),
+        (502, b"<html>", Trouble.AMBIGUOUS),
+        (200, b"<html>", Trouble.AMBIGUOUS),
+    ],
+)
+def test_gmi_sorts_answers_to_a_submit(status, document, trouble):
+    outcome = make_adapter("gmi-bria").read_submit(SUBMISSION, answered(status, document))
+    assert isinstance(outcome, Failed)
+    assert outcome.trouble is trouble
+
+
+@pytest.mark.parametrize("wrap", [lambda jobs: jobs, lambda jobs: {"requests": jobs}])
+def test_gmi_finds_a_lost_submit_by_the_payload_it_echoes(wrap):
+    adapter = make_adapter("gmi-bria")
+    payload = {"image": PANDA}
+    jobs = [
+        {"request_id": "old", "payload": payload, "created_at": 1_600_000_000},
+        {"request_id": "other", "payload": {"image": "https://x/y"}, "created_at": 1_700_000_001},
+        {"request_id": "g7", "payload": payload, "created_at": 1_700_000_001},
+    ]
+    found = adapter.read_find(SUBMISSION, answered(200, wrap(jobs)))
+    assert found == Accepted(Ticket("gmi-bria", "g7"))
+    assert adapter.read_find(SUBMISSION, answered(200, wrap(jobs[:2]))) == Missing()

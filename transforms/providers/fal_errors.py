@@ -1,0 +1,93 @@
+"""What fal's error answers mean: the model's typed list, or the platform's single text."""
+
+from __future__ import annotations
+
+from . import reading
+from .messages import Failed, HttpResponse, Outcome, Running, Trouble, Unsettled
+
+# Errors of the model (typed, in a list) that a new submit may cure, and how often to try.
+_WORTH_RESUBMITTING = {"file_download_error": 2, "downstream_service_error": 1}
+
+
+def _error_type(response: HttpResponse) -> str:
+    found = (
+        reading.dig(response.document, "detail", 0, "type")
+        or reading.dig(response.document, "error_type")
+        or response.headers.get("x-fal-error-type")
+    )
+    return found if isinstance(found, str) else ""
+
+
+def message(response: HttpResponse) -> str:
+    """Makes one line of an error answer."""
+    detail = reading.dig(response.document, "detail")
+    said = reading.dig(detail, 0, "msg") or detail or response.body[:200].decode("utf-8", "replace")
+    kind = _error_type(response)
+    return reading.one_line(f"HTTP {response.status} {kind + ': ' if kind else ''}{said}")
+
+
+def refusal(response: HttpResponse) -> Failed:
+    """Reads the answer to a submit that was not taken."""
+    status, said = response.status, message(response)
+    if status == 401:
+        return reading.refused(Trouble.AUTH, said)
+    if status == 403:
+        locked = "user is locked" in said.lower()
+        return reading.refused(Trouble.EXHAUSTED_BUDGET if locked else Trouble.AUTH, said)
+    if status in (404, 405) or 300 <= status < 400:
+        return reading.refused(Trouble.AUTH, said)
+    if status in (408, 409, 429):
+        return reading.limited(response, said)
+    if status >= 500:
+        if response.document is None:
+            return Failed(Trouble.AMBIGUOUS, said)
+        return reading.refused(Trouble.RETRYABLE, said)
+    return _refused_input(response)
+
+
+def _refused_input(response: HttpResponse) -> Failed:
+    # A 422 can be billed when it came after the GPU had been used; the answer says so itself.
+    billed = bool(reading.number(response.headers.get("x-fal-billable-units")))
+    resubmits = 0 if billed else _WORTH_RESUBMITTING.get(_error_type(response), 0)
+    return Failed(Trouble.REJECTED_INPUT, message(response), resubmits=resubmits, billed=billed)
+
+
+def poll_failure(response: HttpResponse) -> Outcome:
+    """Reads the answer to a status or history question that is not 2xx."""
+    status, said = response.status, message(response)
+    if status == 401:
+        return reading.refused(Trouble.AUTH, said)
+    if status == 404:
+        return Unsettled(30.0, Failed(Trouble.EXPIRED_RESULT, said))
+    if status == 429:
+        return reading.limited(response, said)
+    return Failed(Trouble.RETRYABLE, said)
+
+
+def job_failure(response: HttpResponse, known: bool) -> Outcome:
+    """Reads the result of a completed job that is not 2xx: the model's own answer, or fal's.
+
+    Args:
+      response: the result.
+      known: whether the job's status already said that it failed.
+    """
+    status, said = response.status, message(response)
+    if status == 400 and "still in progress" in said:
+        return Running()
+    if status in (401, 408, 429):
+        return poll_failure(response)
+    if status == 404:
+        wrong_path = "path " in said.lower()
+        return Failed(Trouble.AUTH if wrong_path else Trouble.EXPIRED_RESULT, said)
+    if status == 499:
+        return Failed(Trouble.TIMEOUT, said)
+    if status < 400 or status in (403, 409):
+        return Failed(Trouble.RETRYABLE, said)
+    if status < 500:
+        return _refused_input(response)
+    # A failed job's 5xx is documented as not billed. A 5xx of the gateway in front of a good
+    # result looks the same, and submitting anew would pay twice, so the failure needs a witness.
+    runner = _error_type(response).startswith(("runner_", "startup_timeout", "request_timeout"))
+    if known or runner or "x-fal-billable-units" in response.headers:
+        return Failed(Trouble.FAILED, said, resubmits=3, billed=False)
+    return Failed(Trouble.RETRYABLE, said)

@@ -1,0 +1,199 @@
+"""GMI Cloud: BRIA RMBG 2.0 through its request queue.
+
+The submit may block until the picture is finished and then say so without naming it, so the
+answer is only ever taken for a receipt, and the job's own page for the truth.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, ClassVar
+from urllib.parse import urlencode
+
+from . import reading
+from .contract import Adapter, Price
+from .messages import (
+    Accepted,
+    Done,
+    Failed,
+    HttpRequest,
+    HttpResponse,
+    Missing,
+    Outcome,
+    Running,
+    Submission,
+    Ticket,
+    Trouble,
+    Unsettled,
+)
+from .options import option
+from .timing import Timing
+
+_REQUESTS = "/api/v1/ie/requestqueue/apikey/requests"
+_OUT_OF_MONEY = re.compile(r"insufficient (credit|balance)", re.IGNORECASE)
+_UPSTREAM_REFUSED = re.compile(r"backend error \(4\d\d\)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class GmiOptions:
+    """What the queue takes beside the picture.
+
+    Attributes:
+      image_form: how encoded pictures are sent: as a `data_uri` or as bare `base64`.
+      organization_id: the organisation that is billed.
+    """
+
+    image_form: str = option("image_form", str, "data_uri", choices=("data_uri", "base64"))
+    organization_id: str | None = option("organization_id", str, None)
+
+
+class GmiBria(Adapter):
+    """BRIA RMBG 2.0 on GMI Cloud."""
+
+    name = "gmi-bria"
+    model = "bria-image-remove-background"
+    key_variable = "GMI_API_KEY"
+    price = Price(0.018, "image", 0.018, "https://docs.gmicloud.ai", "2026-11")
+    takes = frozenset({"url", "data"})
+    absence_is_proof = True
+    timing = Timing(retry_first=15.0, retry_cap=120.0)
+    concurrency = 16
+    options_type: ClassVar[type] = GmiOptions
+    options: GmiOptions
+
+    def authorization(self, key: str) -> dict[str, str]:
+        return {"Authorization": f"Bearer {key}"}
+
+    def _request(self, method: str, path: str = "", json: Any = None) -> HttpRequest:
+        headers = {}
+        if self.options.organization_id:
+            headers["X-Organization-ID"] = self.options.organization_id
+        return HttpRequest(method, self.endpoints.url("gmi", _REQUESTS + path), headers, json)
+
+    def submit(self, submission: Submission) -> HttpRequest:
+        body = {"model": self.model, "payload": {"image": self._image(submission)}}
+        return self._request("POST", json=body)
+
+    def _image(self, submission: Submission) -> str:
+        reference = reading.reference(submission.picture)
+        if submission.picture.form == "data" and self.options.image_form == "base64":
+            return reference.partition(",")[2]
+        return reference
+
+    def read_submit(self, submission: Submission, response: HttpResponse) -> Outcome:
+        if not response.ok:
+            return _refusal(response)
+        if _OUT_OF_MONEY.search(_message(response)):
+            return reading.refused(Trouble.EXHAUSTED_BUDGET, _message(response))
+        return reading.accepted(self.name, _id(response.document), response)
+
+    def poll(self, ticket: Ticket) -> HttpRequest:
+        return self._request("GET", f"/{reading.segment(ticket.request_id)}")
+
+    def read_poll(self, ticket: Ticket, response: HttpResponse) -> Outcome:
+        if not response.ok:
+            return _poll_failure(response)
+        return self._state(response.document, ticket.request_id)
+
+    def _state(self, job: Any, request_id: str) -> Outcome:
+        status = reading.dig(job, "status")
+        if status == "success":
+            media = self._media(reading.dig(job, "outcome"))
+            if media is not None:
+                return Done(media, request_id)
+            return Unsettled(60.0, Failed(Trouble.FAILED, "gmi succeeded without a picture"))
+        if status == "failed":
+            return Failed(Trouble.FAILED, _said(job) or "gmi: the job failed", resubmits=1)
+        if status == "cancelled":
+            return Failed(Trouble.FAILED, "gmi: the job was cancelled", resubmits=1)
+        return Running(queued=status in ("created", "queued"))
+
+    def _media(self, outcome: Any) -> str | bytes | None:
+        for path in (
+            ("media_urls", 0, "url"),
+            ("media_urls", 0),
+            ("image_url",),
+            ("url",),
+            ("thumbnail_image_url",),
+        ):
+            found = reading.media_of(reading.dig(outcome, *path))
+            if found is not None:
+                return self.endpoints.localise(found) if isinstance(found, str) else found
+        return None
+
+    def find(self, submission: Submission, cursor: str | None = None) -> HttpRequest | None:
+        return self._request("GET", "?" + urlencode({"model_id": self.model}))
+
+    def read_find(self, submission: Submission, response: HttpResponse) -> Outcome:
+        if not response.ok:
+            return _poll_failure(response)
+        image = self._image(submission)
+        for job in _listed(response.document):
+            request_id = _id(job)
+            # A failure may be an earlier attempt's; taking it for this one's would hide a success.
+            failed = reading.dig(job, "status") in ("failed", "cancelled")
+            if request_id is None or request_id in submission.known_ids or failed:
+                continue
+            created = reading.number(reading.dig(job, "created_at"))
+            if created is not None and created < submission.sent_at - reading.CLOCK_SKEW:
+                continue
+            if reading.dig(job, "payload", "image") == image:
+                return Accepted(Ticket(self.name, request_id))
+        return Missing()
+
+    def cancel(self, ticket: Ticket) -> HttpRequest | None:
+        return self._request("DELETE", f"/{reading.segment(ticket.request_id)}")
+
+
+def _id(job: Any) -> str | None:
+    return reading.text(reading.dig(job, "request_id")) or reading.text(reading.dig(job, "id"))
+
+
+def _listed(document: Any) -> list[Any]:
+    if isinstance(document, list):
+        return document
+    for key in ("requests", "data", "items"):
+        found = reading.dig(document, key)
+        if isinstance(found, list):
+            return found
+    return []
+
+
+def _said(document: Any) -> str:
+    """Finds the error text in any of the shapes GMI sends it in."""
+    error = reading.dig(document, "error")
+    if isinstance(error, dict):
+        error = ": ".join(str(error[key]) for key in ("message", "details") if error.get(key))
+    return reading.one_line(error) if error else ""
+
+
+def _message(response: HttpResponse) -> str:
+    said = _said(response.document) or response.body[:200].decode("utf-8", "replace")
+    return reading.one_line(f"HTTP {response.status} {said}")
+
+
+def _refusal(response: HttpResponse) -> Failed:
+    status, message = response.status, _message(response)
+    if status == 402 or _OUT_OF_MONEY.search(message):
+        return reading.refused(Trouble.EXHAUSTED_BUDGET, message)
+    if status in (401, 403, 404, 405) or 300 <= status < 400:
+        return reading.refused(Trouble.AUTH, message)
+    if status == 429:
+        return reading.limited(response, message)
+    if status < 500:
+        return reading.refused(Trouble.REJECTED_INPUT, message)
+    if _UPSTREAM_REFUSED.search(message):
+        return Failed(Trouble.REJECTED_INPUT, message, resubmits=1, billed=False)
+    return Failed(Trouble.AMBIGUOUS, message)
+
+
+def _poll_failure(response: HttpResponse) -> Outcome:
+    status, message = response.status, _message(response)
+    if status == 401:
+        return reading.refused(Trouble.AUTH, message)
+    if status == 404:
+        return Unsettled(30.0, Failed(Trouble.EXPIRED_RESULT, message))
+    if status == 429:
+        return reading.limited(response, message)
+    return Failed(Trouble.RETRYABLE, message)

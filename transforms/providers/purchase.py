@@ -1,0 +1,288 @@
+"""One picture's way through one provider: from what the ledger holds to a picture or an error.
+
+Every step takes an entry of the ledger and gives the next one, which is stored before it is acted
+on. Starting anew after a crash is therefore the same as going on.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from functools import partial
+
+from . import delivery, following
+from .budget import Reservation
+from .entries import Bought, Entry, Intent, Lost, Open, Vacant
+from .errors import ProviderError, ProviderStoppedError
+from .lane import Lane
+from .messages import (
+    Accepted,
+    Done,
+    Failed,
+    Missing,
+    Outcome,
+    Submission,
+    Ticket,
+    Trouble,
+    due,
+)
+from .outputs import Output
+from .reopening import Reopening
+from .settings import Job, Result
+
+
+class Purchase:
+    """One picture on its way; used once."""
+
+    def __init__(self, lane: Lane, job: Job, name: str) -> None:
+        self._lane = lane
+        self._ledger = lane.ledger
+        self._job = job
+        self._name = name
+        self._reservation = Reservation(lane.budget)
+        self._reopening = Reopening(lane.settings.repay_ambiguous)
+        self._fresh: tuple[bytes, Output] | None = None
+
+    async def run(self) -> Result:
+        """Gets the picture.
+
+        Raises:
+          ProviderError: it cannot be had.
+          ProviderStoppedError: nothing is submitted to this provider any more.
+        """
+        lane = self._lane
+        entry = await lane.blocking(self._ledger.latest, self._name)
+        if isinstance(entry, Bought):
+            lane.counts["reuses"] += 1
+            return _result(entry, *await delivery.stored(lane, entry, self._job.size), reused=True)
+        async with lane.slots:
+            try:
+                while not isinstance(entry, Bought):
+                    entry = await self._step(entry)
+            finally:
+                # What is still reserved may have been spent: it stays counted.
+                await self._reservation.settle(self._reservation.usd)
+        lane.counts["pictures"] += 1
+        fresh = self._fresh or await delivery.stored(lane, entry, self._job.size)
+        return _result(entry, *fresh, reused=False)
+
+    async def _step(self, entry: Entry) -> Entry:
+        if isinstance(entry, Vacant):
+            return await self._open(entry)
+        if isinstance(entry, Intent):
+            return await self._recover(entry)
+        if isinstance(entry, Open):
+            return await self._follow(entry)
+        assert isinstance(entry, Lost)
+        following_attempt = self._reopening.after(entry)
+        if following_attempt is None:
+            raise ProviderError(self._lane.adapter.name, entry.failed, entry.attempt, ended=True)
+        return following_attempt
+
+    async def _open(self, vacant: Vacant) -> Entry:
+        lane = self._lane
+        lane.raise_if_stopped()
+        refusal = lane.adapter.check(self._job.picture)
+        if refusal is not None:
+            failed = Failed(Trouble.REJECTED_INPUT, refusal, billed=False)
+            raise ProviderError(lane.adapter.name, failed, vacant.attempt)
+        turn = await lane.clear_to_submit(self._reservation)
+        intent = await lane.blocking(self._ledger.intend, self._name, vacant)
+        if intent is None:
+            await self._reservation.settle(0.0)
+            return await self._latest()
+        return await self._send(intent, turn)
+
+    async def _send(self, intent: Intent, turn: float) -> Entry:
+        """Submits until the provider accepts, refuses, or nobody knows."""
+        lane, started, tries = self._lane, time.monotonic(), 0
+        while True:
+            if self._ledger.clock() - intent.at > lane.timing.lease / 2:
+                current = await self._latest()
+                if current != intent:
+                    return current
+                intent = await lane.blocking(self._ledger.renew, self._name, intent, sent=True)
+            outcome = await self._post(intent, turn)
+            if isinstance(outcome, Accepted):
+                return await self._accept(intent, outcome.ticket)
+            if isinstance(outcome, Done):
+                return await self._accept_done(intent, outcome)
+            assert isinstance(outcome, Failed)
+            if outcome.trouble not in (Trouble.RATE_LIMITED, Trouble.RETRYABLE):
+                return await self._refused(intent, outcome)
+            intent = await lane.blocking(
+                self._ledger.renew, self._name, intent, sent=outcome.billed
+            )
+            limit = lane.timing.deadline
+            if outcome.trouble is Trouble.RETRYABLE:
+                limit = lane.timing.retry_for
+            if time.monotonic() - started > limit:
+                await self._let_go(intent)
+                raise ProviderError(lane.adapter.name, outcome, intent.attempt)
+            try:
+                await lane.rest(tries)
+                turn = await lane.pace.turn()
+                lane.raise_if_stopped()
+            except ProviderStoppedError:
+                await self._let_go(intent)
+                raise
+            tries += 1
+            intent = await lane.blocking(self._ledger.renew, self._name, intent, sent=True)
+
+    async def _post(self, intent: Intent | Open, turn: float) -> Outcome:
+        submission = await self._submission(intent)
+        adapter = self._lane.adapter
+        return await self._lane.submit(
+            adapter.submit(submission), turn, lambda r: adapter.read_submit(submission, r)
+        )
+
+    async def _submission(self, intent: Intent | Open) -> Submission:
+        task_id = await self._lane.blocking(self._ledger.task_id, self._name, intent.attempt)
+        sent_at = intent.first_at if isinstance(intent, Intent) else intent.ticket.submitted_at
+        return Submission(self._job.picture, task_id, sent_at, intent.known_ids)
+
+    async def _refused(self, intent: Intent, failed: Failed) -> Entry:
+        if failed.trouble is Trouble.AMBIGUOUS:
+            return await self._find(intent)
+        if failed.trouble in (Trouble.AUTH, Trouble.EXHAUSTED_BUDGET):
+            await self._lose(intent, failed, accepted=False)
+            raise self._lane.stop(failed).again()
+        return await self._lose(intent, failed, accepted=True)
+
+    async def _accept(self, intent: Intent, ticket: Ticket) -> Open:
+        ticket = due(ticket, time.time(), self._lane.timing.deadline)
+        return await self._lane.blocking(self._ledger.accept, self._name, intent, ticket)
+
+    async def _accept_done(self, intent: Intent, done: Done) -> Entry:
+        """Stores where the picture is; one that came inside the answer is bought at once."""
+        ticket = Ticket(self._lane.adapter.name, done.request_id)
+        if isinstance(done.media, str):
+            media = replace(ticket, media_url=done.media, cost_usd=done.cost_usd)
+            return await self._accept(intent, media)
+        opened = Open(intent.attempt, intent.counted, intent.known_ids, ticket)
+        return await self._deliver(opened, done)
+
+    async def _recover(self, intent: Intent) -> Entry:
+        """Goes on from an intent that somebody left behind, or waits for who is at work on it."""
+        lane = self._lane
+        waits = 0
+        while self._ledger.is_held(intent, lane.timing.lease):
+            await lane.pause(waits)
+            waits += 1
+            current = await self._latest()
+            if current != intent:
+                return current
+        if not intent.sent:
+            failed = Failed(Trouble.RETRYABLE, "the submit was never accepted", billed=False)
+            return await self._lose(intent, failed, accepted=False)
+        if lane.adapter.idempotent:
+            turn = await lane.clear_to_submit(self._reservation)
+            intent = await lane.blocking(self._ledger.renew, self._name, intent, sent=True)
+            return await self._send(intent, turn)
+        return await self._find(intent)
+
+    async def _find(self, intent: Intent) -> Entry:
+        """Looks for a submit whose answer was lost."""
+        lane = self._lane
+        lane.counts["lost answers"] += 1
+        submission = await self._submission(intent)
+        found = await following.search(lane, submission, intent.at + lane.timing.find_for)
+        if isinstance(found, Accepted):
+            return await self._accept(intent, found.ticket)
+        if isinstance(found, Done):
+            return await self._accept_done(intent, found)
+        if isinstance(found, Missing) and lane.adapter.absence_is_proof:
+            failed = Failed(Trouble.RETRYABLE, "no trace of the submit", billed=False)
+            return await self._lose(intent, failed, accepted=False)
+        failed = Failed(
+            Trouble.AMBIGUOUS,
+            "the submit's answer was lost; it may have been paid for and cannot be found; "
+            "--repay_ambiguous submits it again",
+        )
+        if self._reopening.may_repay:
+            return await self._lose(intent, failed, accepted=True)
+        await self._let_go(intent)
+        raise ProviderError(lane.adapter.name, failed, intent.attempt)
+
+    async def _follow(self, opened: Open) -> Entry:
+        ticket = opened.ticket
+        if ticket.media_url is not None:
+            done = Done(ticket.media_url, ticket.request_id, ticket.cost_usd)
+            return await self._deliver(opened, done)
+        nudge = partial(self._send_again, opened) if self._lane.adapter.idempotent else None
+        try:
+            outcome = await following.follow(self._lane, ticket, opened.attempt, nudge)
+        except ProviderError as error:
+            if not (self._reopening.may_repay and error.trouble is Trouble.TIMEOUT):
+                raise
+            outcome = Failed(error.trouble, error.message)
+        if isinstance(outcome, Failed) and outcome.trouble is not Trouble.EXPIRED_RESULT:
+            return await self._lose(opened, outcome, accepted=True)
+        return await self._deliver(opened, outcome if isinstance(outcome, Done) else None)
+
+    async def _send_again(self, opened: Open) -> None:
+        """Submits a task id that may or may not have arrived; who knows it answers so, unbilled."""
+        await self._post(opened, await self._lane.pace.turn())
+
+    async def _deliver(self, opened: Open, done: Done | None) -> Entry:
+        lane, ticket = self._lane, opened.ticket
+
+        async def given() -> Done | None:
+            return done
+
+        async def asked_again() -> Done | None:
+            outcome = await following.look(lane, ticket)
+            return outcome if isinstance(outcome, Done) else None
+
+        async def recalled() -> Done | None:
+            return await following.recall(lane, ticket)
+
+        sources = (given, asked_again, recalled) if done else (recalled,)
+        try:
+            done, data, output = await delivery.deliver(
+                lane, sources, self._job.size, opened.attempt
+            )
+        except delivery.ExpiredError as error:
+            failed = Failed(Trouble.EXPIRED_RESULT, f"the result has expired: {error}")
+            return await self._lose(opened, failed, accepted=True)
+        except delivery.UselessError as error:
+            return await self._lose(opened, Failed(Trouble.FAILED, str(error)), accepted=True)
+        cost = done.cost_usd
+        if cost is None and lane.adapter.price.unit == "image":
+            cost = lane.adapter.price.usd
+        await self._reservation.settle(self._reservation.usd if cost is None else cost)
+        end = await lane.blocking(self._ledger.buy, self._name, opened.attempt, done, cost, data)
+        if isinstance(end, Bought) and end.request_id == done.request_id:
+            self._fresh = data, output
+        return end
+
+    async def _lose(self, entry: Intent | Open, failed: Failed, *, accepted: bool) -> Entry:
+        self._reopening.closed(entry.attempt)
+        await self._reservation.settle(self._reservation.usd if failed.billed else 0.0)
+        return await self._lane.blocking(
+            self._ledger.lose, self._name, entry, failed, accepted=accepted
+        )
+
+    async def _latest(self) -> Entry:
+        return await self._lane.blocking(self._ledger.latest, self._name)
+
+    async def _let_go(self, intent: Intent) -> None:
+        """Leaves an attempt to whoever comes next."""
+        if not intent.sent:
+            await self._reservation.settle(0.0)
+        await self._lane.blocking(self._ledger.let_go, self._name, intent)
+
+
+def _result(bought: Bought, data: bytes, output: Output, *, reused: bool) -> Result:
+    return Result(
+        data=data,
+        rgba=output.rgba,
+        format=output.format,
+        resized=output.resized,
+        is_blank=output.is_blank,
+        is_full=output.is_full,
+        request_id=bought.request_id,
+        cost_usd=bought.cost_usd,
+        attempts=bought.attempt,
+        reused=reused,
+    )
