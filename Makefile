@@ -7,7 +7,7 @@ demo: .venv/installed
 	.venv/bin/alphabeam demo demo
 
 test: .venv-test/installed
-	.venv-test/bin/python -m pytest
+	.venv-test/bin/python -m pytest --numprocesses 2
 
 lint: .venv-test/installed
 	.venv-test/bin/ruff check .
@@ -21,7 +21,7 @@ wheel: .venv-test/installed
 	rm -rf build dist .venv-wheel
 	.venv-test/bin/python -m build --wheel --outdir dist .
 	$(PYTHON) -m venv .venv-wheel
-	.venv-wheel/bin/python $(PIP_INSTALL) 'torch==2.13.0' onnxruntime dist/*.whl "$$(echo dist/*.whl)[torch]"
+	.venv-wheel/bin/python $(PIP_INSTALL) 'torch==2.13.0' "$$(echo dist/*.whl)[torch,onnx,report,evaluate]"
 	cd dist && ../.venv-wheel/bin/python ../tests/import_every_module.py
 
 clean:

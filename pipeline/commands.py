@@ -6,6 +6,7 @@ import argparse
 import difflib
 import os
 from collections.abc import Callable
+from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -33,12 +34,16 @@ def parser() -> argparse.ArgumentParser:
         "Exit codes: 0 done, 1 done with something broken, 2 unusable arguments."
     )
     for group in GROUPS:
-        group._add_argparse_args(run.add_argument_group((group.__doc__ or "").strip()))
+        flags: Any = run.add_argument_group((group.__doc__ or "").strip())
+        group._add_argparse_args(flags)
 
     demo = _command(commands, "demo", _demo, "cut out real photographs; no download, no GPU")
     demo.add_argument("folder", nargs="?", default="demo", help="where to (demo)")
 
     _command(commands, "engines", _engines, "what can be used here and why not")
+
+    report = _command(commands, "report", _report, "write report.html: look at a dataset, judge it")
+    report.add_argument("output", help="the dataset's folder")
 
     verify = _command(commands, "verify", _verify, "check every promise of a dataset")
     verify.add_argument("output", help="the dataset's folder")
@@ -125,7 +130,9 @@ def _refuse_unknown(rest: list[str]) -> None:
     Raises:
       UsageError: there is one; the message names the nearest known flag.
     """
-    parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False, conflict_handler="resolve")
+    parser: Any = argparse.ArgumentParser(
+        allow_abbrev=False, add_help=False, conflict_handler="resolve"
+    )
     for options in PipelineOptions.__subclasses__():
         options._add_argparse_args(parser)
     _, unknown = parser.parse_known_args(rest)
@@ -168,6 +175,13 @@ def _engines(given: argparse.Namespace, _: list[str]) -> int:
         print(f"{name:20} {'ready' if ready else f'needs a key in {adapter.key_variable}'}")
         price = adapter.price
         print(f"{'':20} hosted: ${price.usd:g} per {price.unit} ({price.source}, {price.checked})")
+    return DONE
+
+
+def _report(given: argparse.Namespace, _: list[str]) -> int:
+    from .report import write_report
+
+    print(write_report(given.output))
     return DONE
 
 

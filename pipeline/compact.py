@@ -47,15 +47,17 @@ class CompactionSummary:
     Attributes:
       before, after: how many Parquet files there were and are below `data/`.
       rows: in them.
+      changed: whether there was anything to merge.
     """
 
     before: int
     after: int
     rows: int
+    changed: bool
 
     def text(self) -> str:
         """Gives the closing line."""
-        if self.before == self.after:
+        if not self.changed:
             return f"nothing to compact: {self.after:,} files with {self.rows:,} rows"
         return f"{self.before:,} files into {self.after:,}, {self.rows:,} rows"
 
@@ -158,8 +160,9 @@ class _Work:
             files += self._merge(partition, [self._listed(name) for name in names], bar)
             replaced += [file.path for file in kept]
         rows = sum(file.rows for file in files)
-        summary = CompactionSummary(found, len(files), rows)
-        if all(file.path in self._large for file in files):
+        changed = any(file.path not in self._large for file in files)
+        summary = CompactionSummary(found, len(files), rows, changed)
+        if not changed:
             return None, summary
         return Compaction(self._generation, tuple(files), tuple(replaced), settled=False), summary
 

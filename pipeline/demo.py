@@ -30,7 +30,7 @@ def write_demo_manifest(folder: str) -> str:
     """
     photographs = os.path.join(folder, "photographs")
     os.makedirs(photographs, exist_ok=True)
-    packaged = resources.files(__package__) / "photographs"
+    packaged = resources.files(__spec__.parent) / "photographs"
     for name in _SUBJECTS:
         with open(os.path.join(photographs, f"{name}.jpg"), "wb") as file:
             file.write((packaged / f"{name}.jpg").read_bytes())

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.metrics import Metrics
-from apache_beam.pvalue import AsIter
+from apache_beam.metrics.metric import Metrics
+from apache_beam.pvalue import AsIter, PBegin, PCollection
 
 from ..transforms.cutters import make_cutter
 from .dataset import committed_units, finish
@@ -17,8 +18,12 @@ from .heap import bound_heap
 from .manifest import Manifest, WorkUnit, plan_units
 from .paths import DatasetPaths
 from .progress import TALLY
+from .report import ReportUnavailable, write_report
 from .settings import JobSettings
 from .unit import UnitReport, write_unit
+
+
+_LOG = logging.getLogger("alphabeam")
 
 
 class CutOutDataset(beam.PTransform):
@@ -32,9 +37,9 @@ class CutOutDataset(beam.PTransform):
         super().__init__()
         self._job = job
 
-    def expand(self, pbegin: beam.pvalue.PBegin) -> beam.PCollection[UnitReport]:
+    def expand(self, pbegin: PBegin) -> PCollection[UnitReport]:
         job = self._job
-        reports = (
+        reports: Any = (
             pbegin
             | "Manifest" >> beam.Create([job.manifest], reshuffle=False)
             | "PlanUnits" >> beam.ParDo(PlanUnits(job))
@@ -104,3 +109,8 @@ class _Finish(beam.DoFn):
         for _report in reports:  # read to the end: only then has every unit been committed
             pass
         yield finish(self._job)
+        if self._job.report:
+            try:
+                write_report(self._job.output)
+            except ReportUnavailable as error:
+                _LOG.warning("%s", error)

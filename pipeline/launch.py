@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
+from ..transforms import storage
 from ..transforms.engines.registry import EngineUnusable
 from .dataset import Totals, add_up, begin, read_markers
 from .errors import RunError, UsageError
@@ -54,6 +55,11 @@ class RunSummary:
             f"{self.fresh / self.seconds if self.seconds else 0:.1f} images/s",
             f"dataset: {self.output}",
         ]
+        report = DatasetPaths(self.output).uri(DatasetPaths.REPORT)
+        if storage.exists(report):
+            lines.append(f"report: {report}")
+        if totals.cost_usd:
+            lines.insert(-1, f"paid: ${totals.cost_usd:,.3f}")
         if self.broken:
             lines.append(
                 f"error rate {totals.error_rate:.3f} is above --max_error_rate "

@@ -78,11 +78,11 @@ def _boundary(levels: np.ndarray, distance: int) -> np.ndarray:
 
 def _overlap(one: np.ndarray, other: np.ndarray) -> float:
     union = np.count_nonzero(one | other)
-    return np.count_nonzero(one & other) / union if union else 1.0
+    return float(np.count_nonzero(one & other) / union) if union else 1.0
 
 
 def salient_object_scores(predicted: np.ndarray, truth: np.ndarray) -> SalientObjectScores:
-    """Computes the F-, S- and E-measure of one picture; takes some 30 bytes a pixel meanwhile."""
+    """Computes the F-, S- and E-measure of one picture; takes some 25 bytes a pixel meanwhile."""
     alpha, mask = predicted / 255, truth >= _INSIDE
     handler = FmeasureHandler(with_dynamic=True, with_adaptive=True, beta=_BETA_SQUARED)
     f_measure, s_measure, e_measure = FmeasureV2({"f": handler}), _StructureMeasure(), Emeasure()

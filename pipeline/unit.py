@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 
@@ -115,7 +115,8 @@ def _write(
 
     writers = _LOCAL_WRITERS if storage.is_local(job.output) else _REMOTE_WRITERS
     wanted = set(before.failed_rows) if before else None
-    done, failures, seconds = 0, [], Counter()
+    done, failures = 0, []
+    seconds: dict[str, float] = defaultdict(float)
     costs: dict[str, float] = {}
     results = ordered_map(
         store,
@@ -124,7 +125,8 @@ def _write(
         lookahead=2 * writers,
     )
     for placed, spent in results:
-        seconds.update(spent)
+        for stage, time_spent in spent.items():
+            seconds[stage] += time_spent
         if isinstance(placed, Failure):
             failures.append(placed)
         else:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from service import is_right, job_for, run_one
 from standins.faults import Faults
-from standins.kinds import WAYS
+from standins.kinds import QUICK, WAYS
 
 from alphabeam.transforms.providers.driver import Provider
 from alphabeam.transforms.providers.errors import ProviderError
@@ -82,7 +82,8 @@ def test_a_refused_connection_is_repeated(label, tmp_path, monkeypatch):
 )
 @pytest.mark.parametrize("fault", ["drop_after", "garbage"])
 def test_an_accepted_submit_whose_answer_is_lost_is_found_again(label, fault, tmp_path):
-    outcome, standin = run_one(label, tmp_path, {"submit": [fault], "find": ["503", None]})
+    script = {"submit": [fault], "find": ["503", None]}
+    outcome, standin = run_one(label, tmp_path, script, timing=replace(QUICK, find_for=20.0))
     assert is_right(outcome)
     assert (standin.steps["submit"], len(standin.bills)) == (1, 1)
     assert standin.steps["find"] >= 2

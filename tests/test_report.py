@@ -5,6 +5,7 @@ import json
 import math
 import re
 import sys
+from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
@@ -75,7 +76,7 @@ def test_pictures_are_shown_whatever_the_layout(tmp_path, layout):
         assert sample.partition == f"split={'train' if sample.row['key'] in TRAIN else 'test'}"
     write_report(str(output))
     links = re.findall(r'<a href="./([^"]*)"', page_of(output))
-    assert all((output / link).is_file() for link in links)
+    assert all((output / unquote(link)).is_file() for link in links)
     assert len(links) == (10 if layout == "files" else 0)
 
 

@@ -154,7 +154,7 @@ def test_units_whose_failed_rows_ran_again_are_not_timed(tmp_path):
     assert "because failed rows were run again: 1 unit." in page_of(tmp_path / "out")
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=6), st.integers(1, 60))
 def test_rows_are_scanned_in_order_and_found_again(tmp_path_factory, sizes, rows):
     folder = tmp_path_factory.mktemp("rows")

@@ -7,7 +7,8 @@ from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 import apache_beam as beam
-from apache_beam.metrics import Metrics
+from apache_beam.metrics.metric import Metrics
+from apache_beam.pvalue import PCollection, Row, TaggedOutput
 from apache_beam.transforms.error_handling import ErrorHandler
 from apache_beam.typehints.row_type import RowTypeConstraint
 from apache_beam.typehints.schemas import named_fields_from_element_type
@@ -84,8 +85,8 @@ _FAILURE_FIELDS: tuple[tuple[str, Any], ...] = (
 class Removed(NamedTuple):
     """What `RemoveBackground` gives: cutouts, and the images that failed."""
 
-    cutouts: beam.PCollection
-    failures: beam.PCollection
+    cutouts: PCollection
+    failures: PCollection
 
 
 class RemoveBackground(beam.PTransform):
@@ -145,11 +146,11 @@ class RemoveBackground(beam.PTransform):
         self._error_handler = error_handler
         return self
 
-    def expand(self, pcoll: beam.PCollection) -> Removed | beam.PCollection:
+    def expand(self, pcoll: PCollection) -> Removed | PCollection:
         rows = None
         if pcoll.element_type is not ImageRecord:
             rows = _RowForm.of(pcoll.element_type, self._image_column, self._key_column, self._base)
-        outputs = (
+        outputs: Any = (
             pcoll
             | "Gather"
             >> beam.BatchElements(min_batch_size=self._lookahead, max_batch_size=self._lookahead)
@@ -188,8 +189,8 @@ class _RowForm:
             fields = named_fields_from_element_type(element_type)
         except TypeError as error:
             raise ValueError(
-                f"RemoveBackground takes ImageRecords or rows with a schema (beam.Row, NamedTuple): "
-                f"given elements of type {element_type}"
+                f"RemoveBackground takes ImageRecords or rows with a schema (beam.Row, "
+                f"NamedTuple): given elements of type {element_type}"
             ) from error
         columns = find_columns([name for name, _ in fields], image_column, key_column)
         consumed = {columns.image, "key"} if columns.key == "key" else {columns.image}
@@ -212,13 +213,13 @@ class _RowForm:
         record = record_from_row(values, self._columns, self._base, row, "")
         return replace(record, columns={name: values[name] for name, _ in self._passed})
 
-    def result(self, result: Cutout | Failure) -> beam.Row:
+    def result(self, result: Cutout | Failure) -> Row:
         if isinstance(result, Cutout):
             own, fields = _cutout_values(result), _CUTOUT_FIELDS
         else:
             own, fields = _failure_values(result), _FAILURE_FIELDS
         passed = {_free_name(name, fields): value for name, value in result.record.columns.items()}
-        return beam.Row(**{name: own[name] for name, _ in fields}, **passed)
+        return Row(**{name: own[name] for name, _ in fields}, **passed)
 
 
 class _CutOut(beam.DoFn):
@@ -255,7 +256,7 @@ class _CutOut(beam.DoFn):
                 yield element
             else:
                 self._failed.inc()
-                yield beam.pvalue.TaggedOutput(_FAILED, element)
+                yield TaggedOutput(_FAILED, element)
 
 
 def _free_name(name: str, own: tuple[tuple[str, Any], ...]) -> str:

@@ -1,4 +1,4 @@
-"""The chain with a hosted provider in the engine's place: records -> request -> picture -> compose."""
+"""The chain with a hosted provider in the engine's place: records -> request -> compose."""
 
 from __future__ import annotations
 

@@ -140,10 +140,10 @@ def _segmented(rgb: np.ndarray, guess: np.ndarray) -> tuple[np.ndarray, np.ndarr
     classes = guess.copy()
     ground_model, subject_model = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.setRNGSeed(0)  # OpenCV keeps a generator a thread, and its k-means draws from it
-    mode = cv2.GC_INIT_WITH_MASK
+    mode, no_rectangle = cv2.GC_INIT_WITH_MASK, (0, 0, 0, 0)
     for _ in range(_ROUNDS):
         before = classes.copy()
-        cv2.grabCut(rgb, classes, None, ground_model, subject_model, 1, mode)
+        cv2.grabCut(rgb, classes, no_rectangle, ground_model, subject_model, 1, mode)
         mode = cv2.GC_EVAL
         if np.count_nonzero((classes ^ before) & 1) <= _SETTLED * classes.size:
             break
@@ -197,7 +197,7 @@ def _log_density(monomials: np.ndarray, model: np.ndarray) -> np.ndarray:
         )  # fmt: skip
     if not columns:
         return np.full(len(monomials), -np.inf)
-    terms = cv2.gemm(monomials, np.array(columns), 1, None, 0, flags=cv2.GEMM_2_T)
+    terms = cv2.gemm(monomials, np.array(columns), 1, np.empty(0), 0, flags=cv2.GEMM_2_T)
     peak = terms.max(axis=1)
     return peak + np.log(np.exp(terms - peak[:, None]).sum(axis=1))
 

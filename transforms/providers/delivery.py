@@ -82,7 +82,7 @@ async def _obtain(
             return await lane.blocking(_download, lane, done.media, limits, size)
         except FetchError as error:
             if error.kind in _GONE:
-                raise _GoneError(error.message) from None
+                raise _GoneError(lane.clean(error.message)) from None
             trouble, again = error.message, error.retryable
         except OutputError as error:
             if not error.damaged:

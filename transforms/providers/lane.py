@@ -18,7 +18,7 @@ from .endpoints import Endpoints
 from .errors import ProviderStoppedError
 from .join import Joiner
 from .ledger import Ledger, purchase_name
-from .messages import Failed, HttpRequest, HttpResponse, Outcome, Trouble
+from .messages import Failed, HttpRequest, HttpResponse, Outcome, Trouble, Unsettled
 from .pace import Pace, backoff
 from .settings import Job, ProviderSettings
 
@@ -111,15 +111,17 @@ class Lane:
         return self._noted(read(response), turn)
 
     def _noted(self, outcome: T, turn: float) -> T | Failed:
-        if not isinstance(outcome, Failed):
-            self.pace.succeeded()
-            return outcome
-        if outcome.trouble is Trouble.RATE_LIMITED:
+        if isinstance(outcome, Failed) and outcome.trouble is Trouble.RATE_LIMITED:
             self.counts["refusals"] += 1
             self.pace.refused(turn, outcome.retry_after)
         else:
             self.pace.succeeded()
-        return replace(outcome, message=self.clean(outcome.message))
+        if isinstance(outcome, Failed):
+            return replace(outcome, message=self.clean(outcome.message))
+        if isinstance(outcome, Unsettled):
+            then = replace(outcome.then, message=self.clean(outcome.then.message))
+            return replace(outcome, then=then)
+        return outcome
 
     def clean(self, text: str) -> str:
         """Blots the key out of a text that came from outside."""
