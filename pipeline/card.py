@@ -84,7 +84,8 @@ samples = load_dataset(FOLDER, split="{split}", streaming=True)
 from glob import glob
 from webdataset import WebDataset
 
-samples = WebDataset(glob(f"{{FOLDER}}/shards/**/*.tar", recursive=True)).decode("pilrgba")""",
+shards = glob(f"{{FOLDER}}/shards/**/*.tar", recursive=True)
+samples = WebDataset(shards, shardshuffle=False).decode("pilrgba")""",
 }  # fmt: skip
 
 # The bounds that the hub names: 10**3, 10**4, … 10**12.

@@ -115,9 +115,12 @@ def read_plan(paths: DatasetPaths) -> dict[str, Any] | None:
 
 def _read_json(paths: DatasetPaths, path: str) -> dict[str, Any] | None:
     try:
-        return json.loads(storage.read_bytes(paths.uri(path)))
+        values = json.loads(storage.read_bytes(paths.uri(path)))
     except FileNotFoundError:
         return None
+    if not isinstance(values, dict):
+        raise ValueError(f"{paths.uri(path)} holds no JSON object")
+    return values
 
 
 def require_dataset(root: str) -> dict[str, Any]:

@@ -22,7 +22,6 @@ from .report import ReportUnavailable, write_report
 from .settings import JobSettings
 from .unit import UnitReport, write_unit
 
-
 _LOG = logging.getLogger("alphabeam")
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -91,13 +92,12 @@ def picture_writer(sink: object, schema: pa.Schema, pictures: Sequence[str]) -> 
     """
     encoded = {f"{column}.bytes" for column in pictures}
     others = [path for path in _leaf_paths(schema) if path not in encoded]
-    return pq.ParquetWriter(
-        sink,
-        schema,
-        compression={**dict.fromkeys(others, "zstd"), **dict.fromkeys(encoded, "none")},
-        use_dictionary=others,
-        write_statistics=others,
-    )
+    by_column: dict[str, Any] = {
+        "compression": {**dict.fromkeys(others, "zstd"), **dict.fromkeys(encoded, "none")},
+        "use_dictionary": others,
+        "write_statistics": others,
+    }
+    return pq.ParquetWriter(sink, schema, **by_column)
 
 
 def _leaf_paths(schema: pa.Schema) -> list[str]:

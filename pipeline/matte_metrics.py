@@ -108,7 +108,7 @@ def connectivity_error(predicted: np.ndarray, truth: np.ndarray) -> float:
     counts, whether it is a detached piece or a hole in the other matte.
     """
     both = cv2.min(predicted, truth)
-    counts = cv2.calcHist([both], [0], None, [256], [0, 256])[:, 0]
+    counts = np.bincount(both.reshape(-1), minlength=256)
     connected = np.ones(both.shape, np.bool_)
     steps = np.zeros(both.shape, np.uint16)  # how many thresholds a pixel stays connected
     before = 0

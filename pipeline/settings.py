@@ -22,6 +22,7 @@ from .layouts import LAYOUTS
 from .manifest import Manifest, open_manifest
 from .options import EngineOptions, ManifestOptions, OutputOptions, WorkerOptions
 
+
 @dataclass(frozen=True)
 class JobSettings:
     """What a run does.

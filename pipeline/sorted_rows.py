@@ -115,7 +115,9 @@ def _count_up_to(keys: pa.ChunkedArray, bound: str) -> int:
 
 def _sort(table: pa.Table, column: str) -> pa.Table:
     table = table.unify_dictionaries()
-    order = pc.sort_indices(table, sort_keys=[(column, "ascending")])  # which is stable
+    order = pc.call_function(  # a stable sort
+        "sort_indices", [table], pc.SortOptions([(column, "ascending")])
+    )
     try:
         return table.take(order)
     except pa.ArrowNotImplementedError:  # as for string views

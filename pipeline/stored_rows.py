@@ -27,12 +27,14 @@ class StoredRow:
     Attributes:
       columns: ours, by name; those of the manifest only in `text`.
       image, mask: the encoded pictures, where they are stored with the row.
+      name: what the picture's file would be called, where it is a column.
       text: the whole row as JSON less its partition columns, where the layout stores it twice.
     """
 
     columns: dict[str, Any]
     image: bytes | None = None
     mask: bytes | None = None
+    name: str | None = None
     text: bytes = b""
 
 
@@ -62,8 +64,11 @@ def parquet_rows(
         table = pa.Table.from_batches([batch])
         texts = json_rows(table) if whole else iter(())
         for row in table.select(ours.names).to_pylist():
-            held = {name: (row.pop(name) or {}).get("bytes") for name in pictures}
-            yield StoredRow(row, held.get("image"), held.get("mask"), next(texts, b""))
+            held = {name: row.pop(name) or {} for name in pictures}
+            image, mask = held.get("image", {}), held.get("mask", {})
+            yield StoredRow(
+                row, image.get("bytes"), mask.get("bytes"), image.get("path"), next(texts, b"")
+            )
 
 
 def error_rows(file: BinaryIO) -> int:
@@ -90,4 +95,4 @@ def shard_rows(file: BinaryIO, partitions: Collection[str]) -> Iterator[StoredRo
             image = sample.members[f"rgba.{row['format']}"]
         except (KeyError, TypeError, ValueError) as error:
             raise Damaged(f"its sample {sample.key} has no whole row: {error!r}") from error
-        yield StoredRow(row, image, sample.members.get("mask.png"), text)
+        yield StoredRow(row, image, sample.members.get("mask.png"), text=text)

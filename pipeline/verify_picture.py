@@ -74,6 +74,8 @@ def picture_faults(
     """
     if len(image) != row["image_bytes"] or _sha256(image) != row["image_sha256"]:
         yield "the picture is not the one the row describes: its size or SHA-256 differs"
+    if row["format"] != form.format:
+        yield f"format is {row['format']}, the run writes {form.format}"
     try:
         pixels = _decoded(image, "RGBA" if form.transparent else "RGB", row, form.format, form)
         alpha = pixels[..., 3] if form.transparent else None

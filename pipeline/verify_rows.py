@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, BinaryIO
 
@@ -33,6 +33,7 @@ class Owner:
       wanted: which of its pictures are looked at, counted from 0; None for all.
       alone: whether this is a unit all of whose rows are in its own files.
       listed: a unit's files by path; those that a row names are taken out.
+      names: of a unit's pictures that are columns; no two are the same.
       rows, failed, pictures: found.
       balance: sum of hashes of the rows in `data/`, less that of the rows in `shards/`.
       whole: whether every file could be read.
@@ -44,6 +45,7 @@ class Owner:
     wanted: frozenset[int] | None
     alone: bool
     listed: dict[str, StoredFile] | None = None
+    names: set[str | None] = field(default_factory=set)
     rows: int = 0
     failed: int = 0
     pictures: int = 0
@@ -151,6 +153,10 @@ class RowChecks:
 
     def _row(self, path: str, owner: Owner, row: StoredRow) -> Check:
         if self._layout == "embedded":
+            if owner.listed is not None:  # elsewhere, rows of several units stand together
+                if row.name in owner.names:
+                    return found(_line(path, row, f"another row has the picture {row.name}, too"))
+                owner.names.add(row.name)
             return self._check(path, row, row.image, row.mask)
         claimed = None
         if owner.listed is not None:

@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 import torch
 from kit_models import published_keys, write_checkpoint
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from alphabeam.transforms.engines.birefnet import BiRefNet, BiRefNetConfig
 from alphabeam.transforms.engines.isnet import ISNet, ISNetConfig
+
+BENCHMARK = Path(__file__).parent.parent / "benchmarks" / "model.py"
 
 TINY = {"embed_dim": 32, "depths": (1, 2, 1, 1), "num_heads": (1, 2, 4, 8), "window": 4}
 
@@ -239,9 +241,9 @@ def test_the_fused_model_is_one_graph_for_the_compiler(folder: Path) -> None:
     torch.testing.assert_close(compiled(x).logits, model(x).logits, atol=1e-5, rtol=0)
 
 
-def test_the_models_need_neither_beam_nor_the_network(tmp_path: Path, tiny: BiRefNet) -> None:
-    save_file(tiny.state_dict(), tmp_path / "model.safetensors")
-    script = """
+def without_beam(script: str, *arguments: str) -> str:
+    """Runs a script in a process that can import no apache_beam and open no connection."""
+    blocked = """
 import socket, sys
 class Blocker:
     def find_spec(self, name, path=None, target=None):
@@ -250,6 +252,15 @@ class Blocker:
 sys.meta_path.insert(0, Blocker())
 def refuse(*_): raise AssertionError("went to the network")
 socket.socket.connect = refuse
+"""
+    command = [sys.executable, "-c", blocked + script, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_models_need_neither_beam_nor_the_network(folder: Path) -> None:
+    script = """
 import torch
 from alphabeam.transforms.engines.birefnet import BiRefNet
 from alphabeam.transforms.engines.isnet import ISNet, ISNetConfig
@@ -258,10 +269,15 @@ x = torch.zeros(1, 3, 64, 64)
 assert not {"timm", "kornia", "torchvision"} & sys.modules.keys()
 print(tuple(model(x).logits.shape), tuple(ISNet(ISNetConfig())(x).logits.shape))
 """
-    command = [sys.executable, "-c", script, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split("\n")[0] == "(1, 1, 64, 64) (1, 1, 64, 64)"
+    assert without_beam(script, str(folder)) == "(1, 1, 64, 64) (1, 1, 64, 64)\n"
+
+
+def test_the_benchmark_needs_neither_beam_nor_the_network() -> None:
+    script = "import runpy; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    small = ["--device", "cpu", "--threads", "1", "--size", "64", "--backbone", "t"]
+    printed = without_beam(script, str(BENCHMARK), *small, "--rounds", "1")
+    assert re.search(r"swin-t  fp32  eager +batch  1 +[\d.]+ ms/picture +[\d.]+ images/s", printed)
+    assert re.search(r"eager takes [\d.]+ of plain's time", printed)
 
 
 def test_a_saved_configuration_holds_what_the_model_is(tiny: BiRefNet, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,6 +97,18 @@ def test_a_picture_becomes_the_official_mask(swin_t: Path) -> None:
     mask = (logits.sigmoid() * 255).to(torch.uint8).numpy()[0, 0].astype(int)
     assert np.abs(logits.numpy() - reference["logits"]).max() <= 1e-4
     assert np.abs(mask - reference["mask_net_u8"]).max() <= 1
+
+
+def test_the_benchmarks_plain_implementation_is_the_same_function(swin_t: Path) -> None:
+    path = Path(__file__).parent.parent / "benchmarks" / "plain_birefnet.py"
+    spec = importlib.util.spec_from_file_location("plain_birefnet", path)
+    assert spec is not None
+    assert spec.loader is not None
+    plain = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(plain)
+    weights = BiRefNet.from_pretrained(swin_t, patch_order="rmbg2").state_dict()
+    case = KIT / "rmbg2_swin_t_2x96x160.npz"
+    assert differences(case, {"logits": plain.logits(weights, case_input(case))}) == []
 
 
 def swap_offsets(model: BiRefNet) -> None:

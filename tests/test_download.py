@@ -11,14 +11,15 @@ from email.utils import format_datetime
 
 import httpcore
 import pytest
-from alphabeam.transforms.download import RefusedError, download, retry_after_seconds
-from alphabeam.transforms.errors import FetchError
-from alphabeam.transforms.http import guarded_client
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from skimage import data
 from website import PUBLIC, Answer, Switchboard, Website, raw, redirect, reset
+
+from alphabeam.transforms.download import RefusedError, download, retry_after_seconds
+from alphabeam.transforms.errors import FetchError
+from alphabeam.transforms.http import guarded_client
 
 LIMIT = 1_000_000
 TRUSTING_NOBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -203,7 +203,7 @@ class Grey(PreTrainedModel):
 """
 
 
-@pytest.fixture()
+@pytest.fixture
 def with_code(tmp_path, monkeypatch):
     """A model folder with code of its own, and a cache of its own for what is run of it."""
     from safetensors.torch import save_file

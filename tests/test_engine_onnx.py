@@ -92,6 +92,7 @@ def test_an_exported_birefnet_runs_through_the_whole_job(exported, tmp_path):
     assert all(row["revision"].startswith("sha256:") for row in rows)
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_an_exported_isnet_gives_the_mattes_of_the_original(tmp_path):
     torch.manual_seed(4)
     model = ISNet(ISNetConfig())
@@ -99,7 +100,7 @@ def test_an_exported_isnet_gives_the_mattes_of_the_original(tmp_path):
     path = tmp_path / "isnet.onnx"
     x = torch.zeros(1, 3, 64, 64)
     names = {"input_names": ["x"], "output_names": ["logits"]}
-    torch.onnx.export(model, (x,), path, dynamo=True, verbose=False, **names)
+    torch.onnx.export(model, (x,), path, dynamo=False, **names)  # a third of the newer one's time
     flags = {"onnx_mean": "0.5,0.5,0.5", "onnx_std": "1,1,1", "onnx_activation": "sigmoid"}
     options = {"model": str(tmp_path / "isnet"), "resolution": 64, "device": "cpu"}
     original = LoadedEngine(registry.create("rmbg-1.4", options), "rmbg-1.4")

@@ -395,7 +395,10 @@ def test_a_picture_without_a_number_is_an_error_row_and_the_others_go_on(tmp_pat
         Image.new("RGB", (40, 30), (level,) * 3).save(tmp_path / f"{name}.png")
     engine = ["--engine", "test_engines:SometimesBroken", "--no_report"]
     assert run(f"{tmp_path}/*.png", tmp_path / "out", engine=engine) == 0
-    assert [row["source_uri"][-9:] for row in rows_of(tmp_path / "out")] == ["/grey.png", "white.png"]
+    assert [row["source_uri"][-9:] for row in rows_of(tmp_path / "out")] == [
+        "/grey.png",
+        "white.png",
+    ]
     (row,) = errors_of(tmp_path / "out")
     assert (row["error"], row["stage"]) == ("not_finite", "engine")
 
@@ -521,7 +524,9 @@ def test_an_error_for_one_picture_costs_its_batch_nothing():
         def predict(self, pictures):
             Answering.calls += 1
             return [
-                EngineError("dim", "too dark") if picture.max() == 0 else np.ones((2, 2), np.float32)
+                EngineError("dim", "too dark")
+                if picture.max() == 0
+                else np.ones((2, 2), np.float32)
                 for picture in pictures
             ]
 

@@ -13,13 +13,14 @@ from urllib.parse import quote
 
 import fsspec
 import pytest
-from alphabeam.transforms.errors import FetchError
-from alphabeam.transforms.fetch import LONGEST_RETRY_AFTER, Fetched, FetchLimits, fetch, shown
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from skimage import data
 from website import Answer, Website, raw, redirect, reset
+
+from alphabeam.transforms.errors import FetchError
+from alphabeam.transforms.fetch import LONGEST_RETRY_AFTER, Fetched, FetchLimits, fetch, shown
 
 LIMITS = FetchLimits(allow_private_hosts=True)
 GUARDED = FetchLimits()

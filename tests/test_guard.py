@@ -5,14 +5,15 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from alphabeam.transforms.guard import (
     PrivateAddressError,
     is_public,
     refuse_private,
     refuse_private_name,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 NOT_PUBLIC = [
     "0.0.0.0", "0.1.2.3", "10.0.0.1", "10.255.255.255", "100.64.0.1", "100.100.100.200",

@@ -11,6 +11,12 @@ from datetime import datetime, timedelta, timezone
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from website import PUBLIC, Answer, Switchboard, Website, redirect
+
 from alphabeam.transforms.guard import PrivateAddressError
 from alphabeam.transforms.http import (
     deadline,
@@ -19,11 +25,6 @@ from alphabeam.transforms.http import (
     resolve_host,
     shared_client,
 )
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-from website import PUBLIC, Answer, Switchboard, Website, redirect
 
 
 class NameServer:

@@ -7,12 +7,13 @@ import io
 from urllib.parse import quote
 
 import pytest
-from alphabeam.transforms.errors import FetchError
-from alphabeam.transforms.inline import decode_inline, is_inline
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from skimage import data
+
+from alphabeam.transforms.errors import FetchError
+from alphabeam.transforms.inline import decode_inline, is_inline
 
 LIMIT = 10_000_000
 

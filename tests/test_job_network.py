@@ -20,7 +20,7 @@ from test_job import errors_of, rows_of, run
 from alphabeam.pipeline.verify import verify
 
 
-@pytest.fixture()
+@pytest.fixture
 def server(tmp_path):
     """Serves a folder of photographs on loopback; gives its address."""
     write_photographs(str(tmp_path / "www"), 6)

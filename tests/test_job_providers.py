@@ -104,7 +104,9 @@ def test_a_bad_key_ends_the_run_with_one_line(tmp_path, capsys):
         (["--escalate_when=is_blank"], "second engine"),
     ],
 )
-def test_what_a_provider_cannot_do_with_is_refused_before_the_run(tmp_path, capsys, flags, expected):
+def test_what_a_provider_cannot_do_with_is_refused_before_the_run(
+    tmp_path, capsys, flags, expected
+):
     os.environ["FAL_KEY"] = "a-key:of-two-halves"
     manifest = write_manifest(str(tmp_path), 1)
     assert run(manifest, tmp_path / "out", *flags, engine=["--engine", "fal-bria"]) == 2
@@ -187,8 +189,15 @@ def test_the_job_of_a_provider_travels_without_its_key(tmp_path):
     with way.open() as standin:
         manifest = manifest_for(way, standin, tmp_path, 1)
         options = PipelineOptions(
-            ["--manifest", str(manifest), "--output", str(tmp_path / "out"), "--engine",
-             way.provider, *flags_for(way, standin)]  # fmt: skip
+            [
+                "--manifest",
+                str(manifest),
+                "--output",
+                str(tmp_path / "out"),
+                "--engine",
+                way.provider,
+                *flags_for(way, standin),
+            ]
         )
         job = settings_from_options(options)
         assert standin.key.encode() not in pickle.dumps(CutOutUnits(job))

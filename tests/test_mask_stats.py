@@ -8,11 +8,12 @@ import math
 import cv2
 import numpy as np
 import pytest
-from alphabeam.transforms.mask_stats import MaskStats, confidence, mask_stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from skimage import data, measure
+
+from alphabeam.transforms.mask_stats import MaskStats, confidence, mask_stats
 
 
 def disc(radius: float, size: int = 201, blur: float = 0) -> np.ndarray:

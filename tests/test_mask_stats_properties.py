@@ -8,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from alphabeam.transforms.mask_stats import MaskStats, mask_stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 from skimage import data, measure
+
+from alphabeam.transforms.mask_stats import MaskStats, mask_stats
 
 LEVELS = (0, 0, 0, 1, 12, 13, 100, 127, 128, 200, 242, 243, 254, 255, 255, 255)
 mattes = hnp.arrays(

@@ -13,11 +13,12 @@ import imagecodecs
 import numpy as np
 import pytest
 import skimage.data
-from alphabeam.transforms import png
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
+
+from alphabeam.transforms import png
 
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket", "retina", "hubble_deep_field")
 

@@ -7,9 +7,10 @@ import zipfile
 
 import fsspec
 import pytest
+from website import Answer, Responder, Website, reset
+
 from alphabeam.transforms.errors import FetchError
 from alphabeam.transforms.stored import read_object
-from website import Answer, Responder, Website, reset
 
 # gcsfs otherwise asks Google's control plane what kind of bucket each one is.
 os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
@@ -30,10 +31,11 @@ class Store:
         return f"{self.scheme}://bucket/{name}"
 
     def refusal(self, status: int, code: str) -> Answer:
-        if self.scheme == "gs":
-            text = f'{{"error": {{"code": {status}, "message": "told so"}}}}'
-        else:
-            text = XML.format(code)
+        text = (
+            f'{{"error": {{"code": {status}, "message": "told so"}}}}'
+            if self.scheme == "gs"
+            else XML.format(code)
+        )
         return Answer(text.encode(), status)
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from alphabeam.transforms.engines.birefnet import BiRefNet, BiRefNetConfig
 
 sys.path.append(os.path.join(os.path.dirname(__file__), "kit"))
-import weights_rule  # noqa: E402
+import weights_rule
 
 KIT = os.path.join(os.path.dirname(__file__), "kit")
 

@@ -1,5 +1,7 @@
 """BiRefNet as an ONNX file: its two operations of our own in the terms of ONNX."""
 
+# onnxscript's annotations describe tensors, while building a graph passes names and attributes.
+# pyright: reportArgumentType=false
 from __future__ import annotations
 
 import math
@@ -24,7 +26,7 @@ def export_onnx(model: BiRefNet, path: str | os.PathLike[str], size: tuple[int, 
 
     Args:
       model: not fused.
-      path: of the file; weights beyond 2 GB go beside it.
+      path: of the file.
       size: height and width, multiples of 32.
 
     Raises:
@@ -46,6 +48,7 @@ def export_onnx(model: BiRefNet, path: str | os.PathLike[str], size: tuple[int, 
         opset_version=OPSET,
         dynamo=True,
         external_data=False,
+        optimize=False,  # onnxruntime does, when it opens the file
         custom_translation_table=table,
         verbose=False,
     )

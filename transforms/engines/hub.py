@@ -105,7 +105,7 @@ def _fetch(model: str, name: str, revision: str | None) -> Path:
         with contextlib.suppress(errors.LocalEntryNotFoundError):
             return cached()
     try:
-        state = get_hf_file_metadata(hf_hub_url(model, name, revision=revision))
+        get_hf_file_metadata(hf_hub_url(model, name, revision=revision))
     except (
         errors.EntryNotFoundError,
         errors.HFValidationError,
@@ -115,4 +115,4 @@ def _fetch(model: str, name: str, revision: str | None) -> Path:
         raise
     except Exception:  # noqa: BLE001 - no answer; the kinds differ with the hub's HTTP library
         return cached()
-    return Path(hf_hub_download(model, name, revision=state.commit_hash))
+    return Path(hf_hub_download(model, name, revision=revision))

@@ -150,7 +150,7 @@ class OnnxEngine:
         if maps.ndim != 3 or len(maps) != len(pictures):
             raise EngineUnusable(
                 f"--onnx_output {self.onnx_output}: the output has the shape "
-                f"{np.shape(result)}; a mask has (batch, 1, height, width)"
+                f"{maps.shape}; a mask has (batch, 1, height, width)"
             )
         return maps
 
