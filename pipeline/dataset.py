@@ -46,13 +46,13 @@ def begin(job: JobSettings) -> None:
     paths = DatasetPaths(job.output)
     try:
         before = read_settings(paths)
-        if before is not None and job.overwrite:
-            _clear(paths)
-            before = None
         if before is None:
             if job.retry_failed:
                 raise UsageError(f"--retry_failed: there is no dataset at {job.output} to mend")
             _check_empty(paths)
+        elif job.overwrite:
+            _clear(paths)
+            before = None
         else:
             _check_same(before, job)
             settle(paths)
@@ -249,6 +249,8 @@ def _clear(paths: DatasetPaths) -> None:
         paths.CARD,
         paths.CROISSANT,
         paths.REPORT,
+        paths.EVALUATION,
+        paths.EVALUATION_ROWS,
         paths.SETTINGS,
     ):
         storage.remove(paths.uri(name))

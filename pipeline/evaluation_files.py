@@ -16,9 +16,6 @@ from .errors import RunError, UsageError
 from .layout_contract import parquet_bytes
 from .paths import DatasetPaths
 
-ROWS = "evaluation.parquet"
-SUMMARY = "evaluation.json"
-
 
 def check_csv(uri: str) -> None:
     """Refuses a place where no CSV file can be written, before there is anything to lose.
@@ -48,8 +45,8 @@ def write_evaluation(
     """
     paths = DatasetPaths(root)
     try:
-        paths.write(ROWS, parquet_bytes(table))
-        paths.write(SUMMARY, json.dumps(summary, indent=1, allow_nan=False).encode())
+        paths.write(paths.EVALUATION_ROWS, parquet_bytes(table))
+        paths.write(paths.EVALUATION, json.dumps(summary, indent=1, allow_nan=False).encode())
         if csv is not None:
             stream = io.BytesIO()
             pyarrow.csv.write_csv(table, stream)

@@ -35,6 +35,8 @@ class DatasetPaths:
     CARD = "README.md"
     CROISSANT = "croissant.json"
     REPORT = "report.html"
+    EVALUATION = "evaluation.json"
+    EVALUATION_ROWS = "evaluation.parquet"
     MARKERS = "_units"
     SCRATCH = "_tmp"
     LEDGER = "_ledger"

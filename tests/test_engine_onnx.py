@@ -211,6 +211,13 @@ def test_what_a_file_cannot_do_is_found_before_a_run(tmp_path, options, expected
         registry.check("onnx", engine(path, **options))
 
 
+def test_an_output_that_is_no_mask_is_refused_when_the_file_is_loaded(tmp_path):
+    node = helper.make_node("Identity", ["x"], ["y"])
+    path = write_graph(tmp_path / "colours.onnx", [node], ["y"])
+    with pytest.raises(EngineUnusable, match=r"shape \(1, 3, 32, 32\); a mask has"):
+        engine(path, onnx_activation="none").load()
+
+
 def test_files_of_another_kind_are_refused(tmp_path):
     (tmp_path / "text.onnx").write_text("no graph")
     free = write_graph(tmp_path / "free.onnx", [mean_over_colours("y")], ["y"], side="s")

@@ -329,6 +329,17 @@ def test_overwriting_never_deletes_what_is_not_a_dataset(tmp_path, capsys):
     assert (tmp_path / "out" / "thesis.tex").read_text() == "mine"
 
 
+def test_starting_anew_deletes_the_dataset_and_leaves_what_lies_beside_it(tmp_path):
+    manifest = write_manifest(str(tmp_path), 2)
+    run(manifest, tmp_path / "out")
+    (tmp_path / "out" / "evaluation.json").write_text("{}")
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    assert run(manifest, tmp_path / "out", "--overwrite", "--save_mask") == 0
+    assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
+    assert not (tmp_path / "out" / "evaluation.json").exists()
+    assert verify(str(tmp_path / "out")).faults == ()
+
+
 def test_failed_rows_are_run_again_alone_and_move_when_they_succeed(tmp_path, capsys):
     manifest = write_manifest(str(tmp_path), 6)
     hidden = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -13,7 +14,7 @@ from PIL import Image
 from ..errors import EngineError
 from ..mask_stats import confidence
 from .contract import EngineUnusable, Matte
-from .model_files import ModelFiles, fetch_file
+from .model_files import fetch_file
 from .preprocessing import IMAGENET, Triple
 
 if TYPE_CHECKING:
@@ -106,14 +107,14 @@ class OnnxEngine:
           EngineUnusable: it is not there, or no network of this kind.
         """
         self._open()
-        self._sigmoid = self.onnx_activation == "sigmoid"
-        if self.onnx_activation == "auto":
-            self._sigmoid = self._gives_logits()
+        self._sigmoid = self._gives_logits()
 
     def _open(self) -> None:
-        _provider(self.device)
+        provider, number = _provider(self.device)
         files, name = fetch_file(self.model)
-        self._session, self.device = self._opened(files, name)
+        self._session = self._opened(files.folder / name, provider, number)
+        kind = next(kind for kind, known in _PROVIDERS.items() if known == provider)
+        self.device = f"cuda:{number}" if kind == "cuda" else kind
         self.revision = files.revision(name)
         self._read_input()
         self._output = self._find_output()
@@ -163,15 +164,12 @@ class OnnxEngine:
         values = cv2.LUT(small, levels.astype(np.float32)[:, None])
         return values.transpose(2, 0, 1).astype(self._type)
 
-    def _opened(self, files: ModelFiles, name: str) -> tuple[InferenceSession, str]:
+    def _opened(self, path: Path, provider: str, number: int) -> InferenceSession:
         import onnxruntime
 
-        provider, number = _provider(self.device)
         options = {"device_id": str(number)} if provider == _PROVIDERS["cuda"] else {}
         try:
-            session = onnxruntime.InferenceSession(
-                str(files.folder / name), providers=[(provider, options)]
-            )
+            session = onnxruntime.InferenceSession(str(path), providers=[(provider, options)])
         except Exception as error:
             told = " ".join(str(error).split())[:300]
             raise EngineUnusable(f"--model {self.model}: no usable ONNX file: {told}") from error
@@ -180,8 +178,7 @@ class OnnxEngine:
                 f"--device {self.device}: onnxruntime could not start its {provider}, whose "
                 f"libraries are missing; use --device cpu"
             )
-        device = next(device for device, known in _PROVIDERS.items() if known == provider)
-        return session, f"cuda:{number}" if device == "cuda" else device
+        return session
 
     def _read_input(self) -> None:
         inputs = self._session.get_inputs()
@@ -225,12 +222,20 @@ class OnnxEngine:
         raise EngineUnusable(f"--onnx_output {asked}: the file has {', '.join(names)}")
 
     def _gives_logits(self) -> bool:
-        """Tries noise, black and white."""
+        """Tries the network: on noise, and where nothing was said on black and on white, too.
+
+        Raises:
+          EngineUnusable: the output is no mask.
+        """
         shape = (*self._size, 3)
         noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-        tests = (noise, np.zeros(shape, np.uint8), np.full(shape, 255, np.uint8))
-        values = [self._run([test]) for test in tests]
-        return any(value.min() < 0 or value.max() > 1 for value in values)
+        for test in (noise, np.zeros_like(noise), np.full_like(noise, 255)):
+            values = self._run([test])
+            if self.onnx_activation != "auto":
+                return self.onnx_activation == "sigmoid"
+            if values.min() < 0 or values.max() > 1:
+                return True
+        return False
 
 
 def _provider(device: str) -> tuple[str, int]:
