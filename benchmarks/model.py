@@ -5,8 +5,9 @@
     python benchmarks/model.py --check FOLDER                   first, parity with reference outputs
 
 On a CPU a plain eager implementation (`plain_birefnet.py`) runs in turn with it, and the ratio of
-their times is printed. Weights are random: time does not depend on them. "Share" is the rate of the
-model's operations (`model_flops.py`) by that of one large matrix product, measured at the start.
+their times is printed; with `--threads 1` the core seconds hold on a busy machine, too. Weights are
+random: time does not depend on them. "Share" is the rate of the model's operations
+(`model_flops.py`) by that of one large matrix product, measured at the start.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -66,20 +68,27 @@ def wait(device: str) -> None:
         torch.cuda.synchronize(device)
 
 
-def seconds(run: Callable[[], object], device: str) -> float:
+class Taken(NamedTuple):
+    """Seconds of one run: by the clock, and of all the process's CPU cores."""
+
+    clock: float
+    cores: float
+
+
+def seconds(run: Callable[[], object], device: str) -> Taken:
     """Times one run."""
     wait(device)
-    start = time.perf_counter()
+    clock, cores = time.perf_counter(), time.process_time()
     run()
     wait(device)
-    return time.perf_counter() - start
+    return Taken(time.perf_counter() - clock, time.process_time() - cores)
 
 
 def matrix_rate(device: str, dtype: torch.dtype) -> float:
     """Measures operations a second of one large product of random matrices."""
     side = 8192 if device.startswith("cuda") else 2048
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    times = [seconds(lambda: a @ b, device) for _ in range(8)]
+    times = [seconds(lambda: a @ b, device).clock for _ in range(8)]
     return 2 * side**3 / min(times)
 
 
@@ -133,17 +142,27 @@ def measure(backbone: str, options: argparse.Namespace, name: str, rate: float) 
         peaks = {kind: warm_up(run, x, options.device) for kind, run in runs.items()}
         turns = [take_turns(runs, x, options.device) for _ in range(options.rounds)]
         for kind in runs:
-            taken = statistics.median(turn[kind] for turn in turns) / batch
+            taken = statistics.median(turn[kind].clock for turn in turns) / batch
+            cores = statistics.median(turn[kind].cores for turn in turns) / batch
             print(
                 f"swin-{backbone}  {name}  {kind:8}  batch {batch:2}"
                 f"  {1000 * taken:9.2f} ms/picture  {1 / taken:8.2f} images/s"
+                f"  {cores:6.2f} core seconds"
                 f"  {peaks[kind]:6.2f} GB  share {operations / taken / rate:5.1%}",
                 flush=True,
             )
         for kind in runs.keys() - {"plain"} if options.plain else ():
-            ratios = sorted(turn[kind] / turn["plain"] for turn in turns)
-            middle, spread = statistics.median(ratios), f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
-            print(f"          {kind} takes {middle:.2f} of plain's time ({spread})", flush=True)
+            by_clock = ratios([(turn[kind].clock, turn["plain"].clock) for turn in turns])
+            by_cores = ratios([(turn[kind].cores, turn["plain"].cores) for turn in turns])
+            print(
+                f"          {kind} takes {by_clock} of plain's time, {by_cores} of its core seconds"
+            )
+
+
+def ratios(pairs: list[tuple[float, float]]) -> str:
+    """Gives the median and the range of some quotients."""
+    each = sorted(one / other for one, other in pairs)
+    return f"{statistics.median(each):.2f} ({each[0]:.2f} to {each[-1]:.2f})"
 
 
 def warm_up(run: Callable[[Tensor], Tensor], x: Tensor, device: str) -> float:
@@ -158,7 +177,7 @@ def warm_up(run: Callable[[Tensor], Tensor], x: Tensor, device: str) -> float:
 
 def take_turns(
     runs: Mapping[str, Callable[[Tensor], Tensor]], x: Tensor, device: str
-) -> dict[str, float]:
+) -> dict[str, Taken]:
     """Times every contestant once, one after the other."""
     return {kind: seconds(lambda run=run: run(x), device) for kind, run in runs.items()}
 

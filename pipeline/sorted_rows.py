@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 # Bytes of rows, as Arrow holds them, that are sorted at once, and that all runs of a merge hold.
 MEMORY = 128 << 20
 _FAN_IN = 64
+_MOST_TABLES = 256
 
 
 def sorted_rows(
@@ -93,6 +94,8 @@ def _chunks(tables: Iterable[pa.Table], memory: int) -> Iterator[pa.Table]:
         if size >= memory:
             yield pa.concat_tables(held)
             held, size = [], 0
+        elif len(held) == _MOST_TABLES:  # many small ones take far more memory than their bytes
+            held = [pa.concat_tables(held).unify_dictionaries().combine_chunks()]
     if held:
         yield pa.concat_tables(held)
 

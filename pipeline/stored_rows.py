@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -53,10 +54,10 @@ def parquet_rows(
       Exception: what Arrow makes of a file that is no Parquet, or damaged.
     """
     stored = pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER)
-    ours = data_schema(pa.schema([]), pictures)
+    ours, there = _own_columns(tuple(pictures)), stored.schema_arrow
     for field in ours:
-        number = stored.schema_arrow.get_field_index(field.name)
-        if number < 0 or stored.schema_arrow.field(number).type != field.type:
+        number = there.get_field_index(field.name)
+        if number < 0 or there.field(number).type != field.type:
             raise Damaged(f"has no column {field.name} of type {field.type}")
     rows = _ROWS_WITH_PICTURES if pictures else _ROWS
     names = None if whole else ours.names
@@ -69,6 +70,11 @@ def parquet_rows(
             yield StoredRow(
                 row, image.get("bytes"), mask.get("bytes"), image.get("path"), next(texts, b"")
             )
+
+
+@cache
+def _own_columns(pictures: tuple[str, ...]) -> pa.Schema:
+    return data_schema(pa.schema([]), pictures)
 
 
 def error_rows(file: BinaryIO) -> int:
