@@ -21,7 +21,7 @@ wheel: .venv-test/installed
 	rm -rf build dist .venv-wheel
 	.venv-test/bin/python -m build --wheel --outdir dist .
 	$(PYTHON) -m venv .venv-wheel
-	.venv-wheel/bin/python $(PIP_INSTALL) 'torch==2.13.0' "$$(echo dist/*.whl)[torch,onnx,report,evaluate]"
+	.venv-wheel/bin/python $(PIP_INSTALL) 'torch==2.13.0' "$$(echo dist/*.whl)[torch,onnx,onnx-export,report,evaluate]"
 	cd dist && ../.venv-wheel/bin/python ../tests/import_every_module.py
 
 clean:

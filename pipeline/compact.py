@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count, groupby
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -35,6 +35,8 @@ from .stored_content import Damaged, open_stored
 
 TARGET_BYTES = 256 << 20
 _READERS = 8
+_READ_AHEAD = 4 << 20  # files up to this size are read in the readers' threads
+_BUFFER = 1 << 20
 _BATCH = 4096
 _BATCH_WITH_PICTURES = 16
 _MARKERS = 256
@@ -216,19 +218,25 @@ class _Work:
     def _tables(self, files: Sequence[StoredFile], bar: Any) -> Iterator[pa.Table]:
         """Reads files whose content is what their markers say, in the order of their names."""
 
-        def open_(file: StoredFile) -> tuple[StoredFile, Any]:
+        def load(file: StoredFile) -> Iterator[pa.Table]:
             try:
-                return file, open_stored(self._paths, file)
+                content = open_stored(self._paths, file)
             except (Damaged, OSError) as fault:
                 raise RunError(f"{file.path}: {fault}: nothing has been changed") from fault
+            tables = self._batches(content)
+            return tables if file.size > _READ_AHEAD else iter(list(tables))
 
+        for tables in ordered_map(load, files, threads=_READERS, lookahead=2 * _READERS):
+            for table in tables:
+                yield table
+                bar.update(table.num_rows)
+
+    def _batches(self, content: BinaryIO) -> Iterator[pa.Table]:
         rows = _BATCH_WITH_PICTURES if self._pictures else _BATCH
-        for _, content in ordered_map(open_, files, threads=_READERS, lookahead=2 * _READERS):
-            with content:
-                stored = pq.ParquetFile(content, pre_buffer=False, buffer_size=1 << 20)
-                for batch in stored.iter_batches(rows, use_threads=False):
-                    yield pa.Table.from_batches([batch])
-                    bar.update(batch.num_rows)
+        with content:
+            stored = pq.ParquetFile(content, pre_buffer=False, buffer_size=_BUFFER)
+            for batch in stored.iter_batches(rows, use_threads=False):
+                yield pa.Table.from_batches([batch])
 
     def _row_groups(self, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
         """Cuts rows into row groups; where rows are counted, no group crosses two files."""

@@ -30,6 +30,8 @@ from .picture_spool import Held, PictureSpool
 from .staged_file import StagedFile
 
 ROW_GROUP_BYTES = 64 << 20
+_PAGE_CHECK = 4  # rows after which a page of at least 1 MiB ends
+_PIECE = 16  # rows whose pictures are in memory as Python's bytes as well as as Arrow's
 
 
 class EmbeddedWriter:
@@ -62,7 +64,9 @@ class EmbeddedWriter:
         with StagedFile(context.paths) as file:
             with picture_writer(file, self._schema, self._pictures) as writer:
                 for group in _row_groups(rows):
-                    writer.write_table(self._table(group), row_group_size=len(group))
+                    pieces = (group[at : at + _PIECE] for at in range(0, len(group), _PIECE))
+                    table = pa.concat_tables(map(self._table, pieces))
+                    writer.write_table(table, row_group_size=len(group))
             return file.put(context.paths.data(context.unit, partition))
 
     def _table(self, rows: list[Held]) -> pa.Table:
@@ -83,7 +87,8 @@ def picture_writer(sink: object, schema: pa.Schema, pictures: Sequence[str]) -> 
     """Opens a Parquet file for rows with pictures.
 
     The pictures' bytes are left as they are: they do not compress again, and dictionaries and
-    statistics of them would only cost time and space.
+    statistics of them would only cost time and space. Pages end after a picture or a few, so that
+    neither writer nor reader holds a whole row group's.
 
     Args:
       sink: a file, open for writing.

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 # Bytes of rows, as Arrow holds them, that are sorted at once, and that all runs of a merge hold.
-MEMORY = 128 << 20
+MEMORY = 64 << 20
 _FAN_IN = 64
 _MOST_TABLES = 256
 
