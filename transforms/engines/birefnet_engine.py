@@ -45,7 +45,7 @@ class BiRefNetEngine(TorchEngine):
     def network(self, files: ModelFiles) -> nn.Module:
         """Loads the network from published or saved weights."""
         from .birefnet import BiRefNet
-        from .torch_runner import Probabilities
+        from .probabilities import Probabilities
 
         network = BiRefNet.from_pretrained(files.folder, patch_order=self._order())
         return Probabilities(network.fuse())

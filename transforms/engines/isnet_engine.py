@@ -22,6 +22,6 @@ class ISNetEngine(TorchEngine):
     def network(self, files: ModelFiles) -> nn.Module:
         """Loads the network from published or saved weights."""
         from .isnet import ISNet
-        from .torch_runner import Probabilities
+        from .probabilities import Probabilities
 
         return Probabilities(ISNet.from_pretrained(files.folder).fuse())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
@@ -17,29 +17,12 @@ from .contract import Matte
 from .preprocessing import Preprocessing
 
 MOST_AT_ONCE = 8
-"""Largest batch chosen without being asked: at 1024² it keeps the largest devices busy."""
+"""Largest batch chosen without being asked; decoded pictures wait in memory for their batch."""
 
 USABLE_MEMORY = 0.8
 """Share of the free device memory that a batch may take."""
 
 Size = tuple[int, int]
-
-
-class Probabilities(nn.Module):
-    """A network whose output has `logits`, giving float32 probabilities instead.
-
-    Where a logit is not finite the probability is NaN, so that an overflow never passes for
-    certainty.
-    """
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, pixel_values: Tensor) -> Tensor:
-        """Maps (B, 3, H, W) to (B, 1, h, w)."""
-        logits = self.network(pixel_values).logits.float()
-        return torch.where(logits.isfinite(), logits.sigmoid(), torch.nan)
 
 
 def largest_batch(free: int, need: int, most: int = MOST_AT_ONCE) -> int:
@@ -115,13 +98,18 @@ class TorchRunner:
             same size, since every other one would be compiled anew.
         """
         self._reference_pixels = size[0] * size[1]
-        if batch_size is None:
-            batch_size = self._measured_batch(size) if self._on_device else 1
-        self._pixels_at_once = batch_size * self._reference_pixels
-        if compiled:
-            self._call = torch.compile(self._network, dynamic=False)
-            self._padded_to = batch_size
-            self._forward(torch.zeros(batch_size, 3, *size, device=self._device))
+        with self._current_device():
+            if batch_size is None:
+                batch_size = self._measured_batch(size) if self._on_device else 1
+            self._pixels_at_once = batch_size * self._reference_pixels
+            if compiled:
+                self._call = torch.compile(self._network, dynamic=False)
+                self._padded_to = batch_size
+                self._forward(torch.zeros(batch_size, 3, *size, device=self._device))
+
+    def _current_device(self) -> AbstractContextManager[object]:
+        """Makes the device this thread's current one, on which kernels of our own run."""
+        return torch.cuda.device(self._device) if self._on_device else nullcontext()
 
     def _measured_batch(self, size: Size) -> int:
         device = self._device
@@ -147,7 +135,7 @@ class TorchRunner:
           network's own. An error for a picture that alone exceeds the memory, or whose result is
           not finite in float32 either.
         """
-        with torch.cuda.device(self._device) if self._on_device else nullcontext():
+        with self._current_device():
             return self._predict(pictures)
 
     def _predict(self, pictures: Sequence[np.ndarray]) -> list[Matte | EngineError]:
@@ -234,8 +222,10 @@ class TorchRunner:
         count = len(batch)
         if count < self._padded_to:
             batch = functional.pad(batch, (0, 0, 0, 0, 0, 0, 0, self._padded_to - count))
+        # The same layout always: another one would be compiled anew.
+        batch = batch.to(self._dtype, memory_format=torch.channels_last)
         with self._turn:
-            return self._call(batch.to(self._dtype))[:count]
+            return self._call(batch)[:count]
 
     @torch.no_grad()
     def _forward_in_float32(self, batch: Tensor) -> Tensor:
