@@ -104,7 +104,7 @@ def compact(
             f"run the same command again to complete it"
         )
     settle(paths)
-    sweep(paths)
+    _tidy(paths)
     limits = _Limits(target_bytes or (None if rows_per_file else TARGET_BYTES), rows_per_file)
     begun = storage.read_bytes(paths.uri(paths.SETTINGS))
     work = _Work(paths, values["settings"], limits)
@@ -128,9 +128,15 @@ def compact(
     paths.write(paths.COMPACTION, compaction.encode())
     settle(paths)
     refresh_totals(paths)
+    _tidy(paths)
+    return summary
+
+
+def _tidy(paths: DatasetPaths) -> None:
+    """Removes what a compaction that was killed has left, or this one."""
+    sweep(paths)
     if paths.scratch:
         storage.remove_tree(paths.scratch)
-    return summary
 
 
 class _Work:

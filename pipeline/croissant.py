@@ -69,7 +69,7 @@ _TYPES = (
     (pa.types.is_floating, "sc:Float"),
     (pa.types.is_decimal, "sc:Float"),
     (pa.types.is_date, "sc:Date"),
-    (pa.types.is_timestamp, "sc:DateTime"),
+    (pa.types.is_timestamp, "sc:Date"),  # the one type that version 1.0 has for both
     (pa.types.is_string, "sc:Text"),
     (pa.types.is_large_string, "sc:Text"),
 )

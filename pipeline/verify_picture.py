@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+import cv2
 import numpy as np
 
 from ..transforms.formats import identify, open_lazily
@@ -20,6 +21,7 @@ from ..transforms.matte import crop_box
 _TOLERANCE = 1e-9
 # What a crop to the bounding box leaves as it is.
 _CROPPED = ("mask_area_px", "components", "largest_component_ratio", "is_blank")
+_FEWEST_SOFT, _FIRST_LOOK = 64, 4096
 _FORMATS = {"png": "png", "webp": "webp", "jpg": "jpeg"}
 
 
@@ -78,7 +80,7 @@ def picture_faults(
         yield f"format is {row['format']}, the run writes {form.format}"
     try:
         pixels = _decoded(image, "RGBA" if form.transparent else "RGB", row, form.format, form)
-        alpha = pixels[..., 3] if form.transparent else None
+        alpha = cv2.extractChannel(pixels, 3) if form.transparent else None
         if mask is not None:
             matte = _decoded(mask, "L", row, "png", form)
             if alpha is not None and not np.array_equal(alpha, matte):
@@ -92,7 +94,7 @@ def picture_faults(
     if form.transparent and premultiplied(pixels):
         yield "the picture is premultiplied: its soft edges are darkened by their alpha"
     if alpha is not None:
-        yield from _statistic_faults(row, np.ascontiguousarray(alpha), form.crop_margin)
+        yield from _statistic_faults(row, alpha, form.crop_margin)
 
 
 def _decoded(data: bytes, mode: str, row: Mapping[str, Any], suffix: str, form: Form) -> np.ndarray:
@@ -173,22 +175,24 @@ def _same(stored: Any, value: Any) -> bool:
 def premultiplied(pixels: np.ndarray) -> bool:
     """Tells whether the colours of soft pixels were multiplied by alpha.
 
-    Multiplied colours never exceed alpha, rise and fall with it, and in some places come near it,
-    unless the subject is dark, which is passed. Straight colours go their own way: what looks alike
-    is a subject on pure black whose matte is nowhere too low, and a photograph's noise tells even that.
+    Multiplied colours never exceed alpha, rise and fall with it, and come near it in places unless
+    the subject is dark, which is passed. Straight colours go their own way. What looks alike is a
+    subject on pure black whose matte is nowhere too low; a photograph's noise tells even that.
 
     Args:
-      pixels: uint8, shape (H, W, 4).
+      pixels: uint8, shape (H, W, 4), C-contiguous.
     """
-    alpha = pixels[..., 3]
-    soft = pixels[(alpha > 0) & (alpha < 128)]
-    if len(soft) < 64:
+    alpha = cv2.extractChannel(pixels, 3).ravel()
+    places = np.flatnonzero((alpha > 0) & (alpha < 128))
+    if len(places) < _FEWEST_SOFT:
         return False
-    brightest = soft[:, :3].max(axis=1).astype(np.float64)
-    level = soft[:, 3].astype(np.float64)
-    if np.any(brightest > level + 1) or np.percentile(brightest / level, 95) < 0.6:
-        return False
-    if level.std() == 0 or brightest.std() == 0:
+    colours = pixels.reshape(-1, 4)
+    for some in (places[:_FIRST_LOOK], places):  # most straight pictures are told at first glance
+        brightest = colours[some, :3].max(axis=1).astype(np.float32)
+        level = alpha[some].astype(np.float32)
+        if np.any(brightest > level + 1):
+            return False
+    if np.percentile(brightest / level, 95) < 0.6 or not level.std() or not brightest.std():
         return False
     return bool(np.corrcoef(brightest, level)[0, 1] > 0.3)
 

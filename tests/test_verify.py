@@ -4,6 +4,7 @@ import io
 import json
 import os
 import shutil
+import sys
 from dataclasses import replace
 
 import fsspec
@@ -410,6 +411,20 @@ def test_the_command_names_what_is_broken_and_exits_with_1(made, tmp_path, capsy
     assert "--sample is a number of pictures from 1 on" in capsys.readouterr().err
     with pytest.raises(UsageError, match="holds no alphabeam dataset"):
         verify(str(tmp_path))
+
+
+def test_a_terminal_sees_how_far_it_is(made, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    verify(made["files"], progress=True)
+    assert "verifying" in sys.stderr.getvalue()
+    assert "7/7" in sys.stderr.getvalue()
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    verify(made["files"], progress=True)
+    assert sys.stderr.getvalue() == ""
 
 
 def test_thousands_of_faults_are_counted_and_the_first_named(made, tmp_path):
