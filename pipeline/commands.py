@@ -199,8 +199,8 @@ def _verify(given: argparse.Namespace, _: list[str]) -> int:
 
 def _evaluate(given: argparse.Namespace, _: list[str]) -> int:
     from .evaluate import evaluate
-    from .evaluation_files import check_csv, write_evaluation
-    from .evaluation_text import text
+    from .evaluation.files import check_csv, write_evaluation
+    from .evaluation.text import text
 
     if not given.truth:
         raise UsageError(

@@ -25,12 +25,12 @@ from .columns import picture_columns
 from .compaction import CompactedFile, Compaction, is_data, read_compaction, settle, sweep
 from .dataset import refresh_totals, require_dataset
 from .errors import RunError, UsageError
-from .layout_contract import StoredFile
-from .layout_embedded import ROW_GROUP_BYTES, picture_writer
+from .layouts.contract import StoredFile
+from .layouts.embedded import ROW_GROUP_BYTES, picture_writer
+from .layouts.staged_file import StagedFile
 from .markers import read_marker, read_markers
 from .paths import DatasetPaths
 from .sorted_rows import sorted_rows
-from .staged_file import StagedFile
 from .stored_content import Damaged, open_stored
 
 TARGET_BYTES = 256 << 20

@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, replace
 
 from ..transforms import storage
 from ..transforms.stream import ordered_map
-from .layout_contract import StoredFile
+from .layouts.contract import StoredFile
 from .markers import committed_units, read_marker
 from .paths import DatasetPaths
 

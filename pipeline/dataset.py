@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 
 from ..transforms import storage
-from .card import dataset_card
+from .cards.croissant import croissant
+from .cards.readme import dataset_card
 from .columns import data_schema, error_schema, output_names, picture_columns
 from .compaction import read_compaction, settle
-from .croissant import croissant
 from .errors import UsageError
 from .markers import committed_units, read_markers
 from .paths import NULL_PARTITION, DatasetPaths

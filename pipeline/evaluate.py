@@ -17,8 +17,10 @@ from ..transforms.fetch import FetchLimits, fetch
 from ..transforms.matte import to_levels
 from ..transforms.stream import ordered_map
 from .errors import UsageError
-from .evaluation_cases import Case, Matching
-from .evaluation_rows import (
+from .evaluation.cases import Case, Matching
+from .evaluation.mattes import Mattes, StoredMatte
+from .evaluation.metrics import score
+from .evaluation.rows import (
     BAD_CUTOUT,
     BAD_TRUTH,
     DUPLICATE_KEY,
@@ -30,10 +32,8 @@ from .evaluation_rows import (
     collect,
     without_ambiguous,
 )
-from .evaluation_summary import summarise
-from .mattes import Mattes, StoredMatte
-from .metrics import score
-from .truth import decode_truth, open_truths
+from .evaluation.summary import summarise
+from .evaluation.truth import decode_truth, open_truths
 
 # Waiting for files is cheap; scoring takes some 40 bytes a pixel in every thread.
 _READERS = 16

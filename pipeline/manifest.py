@@ -7,9 +7,12 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from ..transforms.stream import ordered_map
-from . import manifest_csv, manifest_images, manifest_jsonl, manifest_parquet
-from .manifest_contract import Manifest, ManifestUnusable, UnitRows, WorkUnit, units_of
-from .manifest_files import find_files, list_again
+from .manifests import csv as manifest_csv
+from .manifests import images as manifest_images
+from .manifests import jsonl as manifest_jsonl
+from .manifests import parquet as manifest_parquet
+from .manifests.contract import Manifest, ManifestUnusable, UnitRows, WorkUnit, units_of
+from .manifests.files import find_files, list_again
 
 __all__ = [
     "Manifest",

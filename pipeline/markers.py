@@ -9,7 +9,7 @@ from typing import Any
 
 from ..transforms import storage
 from ..transforms.stream import ordered_map
-from .layout_contract import StoredFile
+from .layouts.contract import StoredFile
 from .paths import DatasetPaths
 
 _READERS = 32

@@ -18,7 +18,7 @@ from ..transforms.matte import ComposeSettings, parse_background
 from .columns import SCHEMA_VERSION
 from .engine_settings import cutter_settings, recorded_engines
 from .errors import UsageError
-from .layouts import LAYOUTS
+from .layouts.catalogue import LAYOUTS
 from .manifest import Manifest, open_manifest
 from .options import EngineOptions, ManifestOptions, OutputOptions, WorkerOptions
 

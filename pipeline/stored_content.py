@@ -8,7 +8,7 @@ import tempfile
 from typing import BinaryIO
 
 from ..transforms import storage
-from .layout_contract import StoredFile
+from .layouts.contract import StoredFile
 from .paths import DatasetPaths
 
 _CHUNK = 1 << 20

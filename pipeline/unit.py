@@ -12,8 +12,8 @@ from ..transforms.cutters import Cutter
 from ..transforms.records import Cutout, Failure, ImageRecord
 from ..transforms.stream import ordered_map
 from .columns import error_table
-from .layout_contract import Placed, UnitContext, parquet_bytes, write_file
-from .layouts import LAYOUTS
+from .layouts.catalogue import LAYOUTS
+from .layouts.contract import Placed, UnitContext, parquet_bytes, write_file
 from .manifest import WorkUnit, read_unit
 from .markers import Marker, read_marker
 from .naming import Stems

@@ -16,13 +16,13 @@ from .columns import picture_columns
 from .compaction import Compaction
 from .dataset import columns_of, require_dataset
 from .errors import UsageError
-from .inventory import Inventory, Listed
-from .layout_contract import StoredFile
+from .layouts.contract import StoredFile
 from .markers import Marker, committed_units
 from .paths import DatasetPaths
 from .stored_content import Damaged
-from .verify_marker import Plan, load_compaction, load_marker, load_plan, marker_faults
-from .verify_rows import SUMS, Check, Contents, Owner, RowChecks, closing_faults, found
+from .verification.inventory import Inventory, Listed
+from .verification.marker import Plan, load_compaction, load_marker, load_plan, marker_faults
+from .verification.rows import SUMS, Check, Contents, Owner, RowChecks, closing_faults, found
 
 _MARKER_READERS = 32
 _OPEN_FILES = 8

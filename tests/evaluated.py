@@ -8,7 +8,7 @@ from PIL import Image
 
 from alphabeam.pipeline.cli import main
 from alphabeam.pipeline.dataset import open_dataset
-from alphabeam.pipeline.metrics import METRICS
+from alphabeam.pipeline.evaluation.metrics import METRICS
 
 KEYS = ["astronaut_0", "chelsea_0", "china_0", "coffee_0", "flower_0", "rocket_0"]
 NAMES = [metric.name for metric in METRICS]

@@ -16,7 +16,7 @@ from huggingface_hub import DatasetCard
 from made_datasets import LAYOUTS, make_each, pixels_by_key, run
 from photographs import write_manifest
 
-from alphabeam.pipeline.card import dataset_card, licence_of
+from alphabeam.pipeline.cards.readme import dataset_card, licence_of
 from alphabeam.pipeline.dataset import open_dataset
 from alphabeam.transforms.engines import registry
 

@@ -21,7 +21,7 @@ from stub_engines import disc
 from alphabeam.pipeline.cli import main
 from alphabeam.pipeline.dataset import open_dataset
 from alphabeam.pipeline.evaluate import evaluate
-from alphabeam.pipeline.metrics import score
+from alphabeam.pipeline.evaluation.metrics import score
 from alphabeam.pipeline.verify import verify
 
 
@@ -294,7 +294,12 @@ def test_bad_arguments_are_refused_in_one_line(here, tmp_path, capsys, mattes):
 
 def test_a_missing_package_is_named(here, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "py_sod_metrics", None)
-    for name in ("segmentation_metrics", "metrics", "evaluation_rows", "evaluate"):
+    for name in (
+        "evaluation.segmentation_metrics",
+        "evaluation.metrics",
+        "evaluation.rows",
+        "evaluate",
+    ):
         monkeypatch.delitem(sys.modules, f"alphabeam.pipeline.{name}", raising=False)
     line = refusal(capsys, here / "out", "--truth", here / "masks")
     assert "py_sod_metrics" in line

@@ -11,7 +11,7 @@ from scipy.stats import wilcoxon
 from alphabeam.pipeline.cli import main
 from alphabeam.pipeline.dataset import open_dataset
 from alphabeam.pipeline.evaluate import evaluate
-from alphabeam.pipeline.metrics import METRICS
+from alphabeam.pipeline.evaluation.metrics import METRICS
 
 
 @pytest.fixture(scope="module")

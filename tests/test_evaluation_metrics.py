@@ -13,15 +13,19 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import fbeta_score, jaccard_score
 
-from alphabeam.pipeline.matte_metrics import (
+from alphabeam.pipeline.evaluation.matte_metrics import (
     connectivity_error,
     gradient_error,
     mean_absolute_error,
     mean_squared_error,
     sum_of_absolute_differences,
 )
-from alphabeam.pipeline.metrics import METRICS, Scores, score
-from alphabeam.pipeline.segmentation_metrics import boundary_iou, iou, salient_object_scores
+from alphabeam.pipeline.evaluation.metrics import METRICS, Scores, score
+from alphabeam.pipeline.evaluation.segmentation_metrics import (
+    boundary_iou,
+    iou,
+    salient_object_scores,
+)
 
 SHAPES = st.tuples(st.integers(1, 14), st.integers(1, 14))
 # Few levels make regions that touch, levels at thresholds, and ties.

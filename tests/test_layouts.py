@@ -21,9 +21,9 @@ from photographs import write_manifest
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from alphabeam.pipeline import layout_embedded
 from alphabeam.pipeline.cli import main
 from alphabeam.pipeline.dataset import open_dataset, open_errors
+from alphabeam.pipeline.layouts import embedded as layout_embedded
 from alphabeam.pipeline.verify import verify
 
 NEW = ("embedded", "webdataset")

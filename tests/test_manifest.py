@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from photographs import write_photographs
 from website import Answer, Website
 
-from alphabeam.pipeline import manifest_files
 from alphabeam.pipeline.manifest import (
     ManifestUnusable,
     open_manifest,
     plan_units,
     read_unit,
 )
-from alphabeam.pipeline.manifest_contract import file_label, unit_name
+from alphabeam.pipeline.manifests import files as manifest_files
+from alphabeam.pipeline.manifests.contract import file_label, unit_name
 from alphabeam.transforms.rows import Columns
 
 

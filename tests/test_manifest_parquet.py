@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory import run_program
 
-from alphabeam.pipeline import row_groups
-from alphabeam.pipeline.arrow_casts import compacted, is_castable
 from alphabeam.pipeline.manifest import ManifestUnusable, open_manifest, plan_units, read_unit
-from alphabeam.pipeline.spool import Spool
+from alphabeam.pipeline.manifests import row_groups
+from alphabeam.pipeline.manifests.arrow_casts import compacted, is_castable
+from alphabeam.pipeline.manifests.spool import Spool
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=timezone.utc)
 EVERY_TYPE = {

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory import run_program
 
-from alphabeam.pipeline import manifest_text
 from alphabeam.pipeline.manifest import ManifestUnusable, open_manifest, plan_units, read_unit
-from alphabeam.pipeline.manifest_csv import Dialect
+from alphabeam.pipeline.manifests import text as manifest_text
+from alphabeam.pipeline.manifests.csv import Dialect
 
 
 def write(path, data):
@@ -283,7 +283,7 @@ class TestJsonLines:
             ),
             json.dumps({**good, "s": [1, "é"], "f": 2, "t": None}).encode(),
         ]  # fmt: skip
-        monkeypatch.setattr("alphabeam.pipeline.manifest_jsonl._SAMPLE", 1)
+        monkeypatch.setattr("alphabeam.pipeline.manifests.jsonl._SAMPLE", 1)
         path = write(tmp_path / "m.jsonl", b"\n".join([json.dumps(good).encode(), *late]))
         records, table = read_all(open_manifest(path), 4)
         kinds = [record.trouble and record.trouble.kind for record in records]

@@ -19,7 +19,7 @@ from planting import Planter
 
 from alphabeam.pipeline.cli import main
 from alphabeam.pipeline.errors import UsageError
-from alphabeam.pipeline.inventory import Inventory, Listed
+from alphabeam.pipeline.verification.inventory import Inventory, Listed
 from alphabeam.pipeline.verify import verify
 
 KEY = "coffee_0"

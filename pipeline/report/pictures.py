@@ -20,8 +20,8 @@ from ...transforms.fetch import FetchLimits, fetch
 from ...transforms.mask_stats import MaskStats
 from ...transforms.matte import crop_box
 from ...transforms.stream import ordered_map
+from ..evaluation.stored_pictures import PicturePlace, StoredPictures
 from ..paths import DatasetPaths
-from ..stored_pictures import PicturePlace, StoredPictures
 from .rows import Place
 
 SIDE = 320

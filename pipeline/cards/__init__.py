@@ -1,0 +1,1 @@
+"""What tells others of a dataset: its README, and its Croissant description."""

@@ -1,0 +1,1 @@
+"""Mattes against the truth: pairing, metrics, summaries."""

@@ -1,0 +1,1 @@
+"""Manifests of every form, and how they are cut into units."""

@@ -1,0 +1,1 @@
+"""What `verify` checks of markers, rows and pictures."""
