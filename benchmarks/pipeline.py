@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -109,14 +110,16 @@ def bare_rate(pool: multiprocessing.pool.Pool, photos: list[str], folder: str) -
     return len(photos) / (time.perf_counter() - start)
 
 
-def alphabeam_rate(folder: str, pictures: int) -> tuple[float, float]:
+def alphabeam_rate(
+    folder: str, pictures: int, engine: Sequence[str] = ("--engine", "fixed_matte:FixedMatte")
+) -> tuple[float, float]:
     """Gives the images a second of `alphabeam run`, start-up apart, and the seconds of it all."""
     output = os.path.join(folder, "out")
     shutil.rmtree(output, ignore_errors=True)
     start = time.perf_counter()
     subprocess.run(
         [sys.executable, "-m", "alphabeam.pipeline", "run", "--manifest", f"{folder}/photos",
-         "--output", output, "--engine", "fixed_matte:FixedMatte", "--no_report"],
+         "--output", output, *engine, "--no_report"],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
         check=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip

@@ -20,9 +20,11 @@ def _replace(source, destination):
     moment = 2 * next(_WRITES)
     if moment - 1 == _KILL_AT:
         os.kill(os.getpid(), signal.SIGKILL)
-    _REPLACE(source, destination)
-    if moment == _KILL_AT:
-        os.kill(os.getpid(), signal.SIGKILL)
+    try:
+        _REPLACE(source, destination)
+    finally:  # a move into a folder that is not there yet fails at first, and counts
+        if moment == _KILL_AT:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 _KILL_AT = int(os.environ["ALPHABEAM_KILL_AT"])
