@@ -25,7 +25,9 @@ CONTEXT = {
 }
 
 
-def shared_kib(kernel: Any, numbers: str, config: Any, constants: dict[str, int], gpu: int) -> float:
+def shared_kib(
+    kernel: Any, numbers: str, config: Any, constants: dict[str, int], gpu: int
+) -> float:
     """Compiles a kernel down to the GPU's own instructions; gives the shared memory it takes."""
     constants = {**constants, **config.kwargs}
     kinds = {"scale": "fp32"}
@@ -68,6 +70,8 @@ def test_the_context_compiles_and_fits(gpu: int, config: int, numbers: str) -> N
 def test_attention_compiles_and_fits(gpu: int, window: int) -> None:
     pitch = -(-window * window // 8) * 8
     constants = {"features": 32, "window": window, "pitch": pitch}
-    for config, numbers in zip(window_attention_triton.CONFIGS, ("bf16", "fp16", "bf16")):
+    for config, numbers in zip(
+        window_attention_triton.CONFIGS, ("bf16", "fp16", "bf16"), strict=True
+    ):
         kernel = window_attention_triton.attention_kernel
         assert shared_kib(kernel, numbers, config, constants, gpu) <= SHARED_KIB[gpu]
