@@ -1,13 +1,22 @@
 PYTHON ?= python3
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint types wheel clean
+.PHONY: demo test kernels lint types wheel clean
 
 demo: .venv/installed
 	.venv/bin/alphabeam demo demo
 
 test: .venv-test/installed
 	.venv-test/bin/python -m pytest --numprocesses 2
+
+# Runs the GPU's kernels in Triton's interpreter, and compiles them for GPUs that are not here. Triton
+# lies apart from the test environment: PyTorch's builds for GPUs bring one of their own.
+kernels: .venv-test/installed .triton/triton
+	TRITON_INTERPRET=1 PYTHONPATH=.triton .venv-test/bin/python -m pytest tests/kernels_interpreted.py
+	PYTHONPATH=.triton .venv-test/bin/python -m pytest tests/kernels_compiled.py
+
+.triton/triton:
+	$(PYTHON) $(PIP_INSTALL) --no-deps --target .triton 'triton==3.9.0'
 
 lint: .venv-test/installed
 	.venv-test/bin/ruff check .
@@ -25,7 +34,7 @@ wheel: .venv-test/installed
 	cd dist && ../.venv-wheel/bin/python ../tests/import_every_module.py
 
 clean:
-	rm -rf .venv .venv-test .venv-wheel build dist demo *.egg-info
+	rm -rf .venv .venv-test .venv-wheel .triton build dist demo *.egg-info
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -165,7 +165,12 @@ def _engines(given: argparse.Namespace, _: list[str]) -> int:
         weights = entry.model and f"{entry.model}, revision {entry.revision}"
         for what, value in (
             ("weights", weights),
-            ("licence", entry.licence),
+            (
+                "licence",
+                f"{entry.licence} (weights by --model have their own)"
+                if weights
+                else entry.licence,
+            ),
             ("sees", entry.preprocessing),
         ):
             if value:

@@ -187,7 +187,7 @@ def test_the_licence_of_the_model_is_stated(made):
         assert f"license_name: source-pictures-and-{name}\n" in text
         assert f"| licence of the model | {told}" in text
     for name in registry.entries():
-        assert licence_of(name)
+        assert licence_of({"engine": name})
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,10 @@ from test_job import errors_of, rows_of, run
 from torch import nn
 
 from alphabeam.transforms.engines.contract import Matte
+from alphabeam.transforms.engines.device_memory import largest_batch
 from alphabeam.transforms.engines.preprocessing import CENTRED, IMAGENET
 from alphabeam.transforms.engines.probabilities import Probabilities
-from alphabeam.transforms.engines.torch_runner import TorchRunner, largest_batch
+from alphabeam.transforms.engines.torch_runner import TorchRunner
 
 CPU = torch.device("cpu")
 

@@ -16,7 +16,7 @@ from .engines.contract import Matte
 from .engines.loaded import LoadedEngine
 from .errors import ComposeError, DecodeError, EngineError, FetchError, ImageError, ManifestError
 from .fetch import FetchLimits, fetch
-from .matte import ComposeSettings, compose, to_levels
+from .matte import ComposeSettings, compose, final_alpha, to_levels
 from .records import Cutout, EngineInfo, Failure, ImageRecord, SourceInfo
 from .stream import batched, flattened, ordered_map
 
@@ -90,7 +90,7 @@ def cut_out(
     cv2.setNumThreads(1)  # pictures run in parallel; a pool inside each call would only compete
     cores = settings.cpu_threads or os.cpu_count() or 1
     batch_size = settings.batch_size or engine.batch_size
-    predictors = cores if engine.parallel else 1
+    predictors = cores if engine.parallel else engine.predictors
     name = engine.info.engine
 
     fetched = ordered_map(
@@ -105,15 +105,26 @@ def cut_out(
         threads=cores,
         lookahead=cores + batch_size,
     )
+    compose_settings = settings.compose
+    refined_there = engine.refines and compose_settings.refine_foreground
+    if refined_there:  # and with the final alpha, so that this is done as well
+        compose_settings = replace(
+            compose_settings, refine_foreground=False, alpha_threshold=None, preserve_alpha=False
+        )
+
+    def matte(batch: list[_Decoded | Failure]) -> list[_Matted | Failure]:
+        matted = _predict(batch, engine)
+        return _refine(matted, engine, settings.compose) if refined_there else matted
+
     matted = ordered_map(
-        lambda batch: _predict(batch, engine),
+        matte,
         batched(decoded, batch_size),
         threads=predictors,
         lookahead=predictors + 1,
     )
     return ordered_map(
         lambda item: _guarded(
-            ComposeError, item, name, lambda i: _compose(i, settings.compose, engine.info)
+            ComposeError, item, name, lambda i: _compose(i, compose_settings, engine.info)
         ),
         flattened(matted),
         threads=cores,
@@ -189,6 +200,38 @@ def _predict(batch: list[_Decoded | Failure], engine: LoadedEngine) -> list[_Mat
             results.append(Failure(item.record, matte, engine.info.engine, seconds))
         else:
             results.append(_Matted(item.record, item.picture, item.source, matte, seconds))
+    return results
+
+
+def _refine(
+    batch: list[_Matted | Failure], engine: LoadedEngine, settings: ComposeSettings
+) -> list[_Matted | Failure]:
+    """Settles the alphas of a batch and lets the engine's device estimate the colours."""
+    start = time.perf_counter()
+
+    def settled(item: _Matted) -> _Matted:
+        levels = to_levels(item.matte.alpha, item.source.width, item.source.height)
+        alpha = final_alpha(item.picture, levels, settings)
+        return replace(item, matte=replace(item.matte, alpha=alpha))
+
+    results = [_guarded(ComposeError, item, engine.info.engine, settled) for item in batch]
+    matted = [item for item in results if isinstance(item, _Matted)]
+    colours = iter(
+        engine.refine([item.picture.rgb for item in matted], [item.matte.alpha for item in matted])
+        if matted
+        else []
+    )
+    share = (time.perf_counter() - start) / max(len(matted), 1)
+    for index, item in enumerate(results):
+        if isinstance(item, Failure):
+            continue
+        seconds = {**item.seconds, "engine": item.seconds["engine"] + share}
+        rgb = next(colours)
+        if isinstance(rgb, EngineError):
+            results[index] = Failure(item.record, rgb, engine.info.engine, seconds)
+        else:
+            picture = replace(item.picture, rgb=rgb)
+            results[index] = replace(item, picture=picture, seconds=seconds)
     return results
 
 

@@ -219,6 +219,28 @@ def parse_background(text: str) -> tuple[int, int, int]:
         ) from None
 
 
+def final_alpha(picture: Picture, alpha: np.ndarray, settings: ComposeSettings) -> np.ndarray:
+    """Gives the matte as it will be seen: after the threshold and the source's own transparency.
+
+    Args:
+      picture: as decoded.
+      alpha: uint8, shape (H, W), the picture's.
+      settings: what to do.
+
+    Returns:
+      uint8, shape (H, W).
+
+    Raises:
+      ValueError: `alpha` has not the picture's size.
+    """
+    _check_shape("alpha", alpha, picture.rgb.shape[:2])
+    if settings.alpha_threshold is not None:
+        alpha = threshold(alpha, settings.alpha_threshold)
+    if settings.preserve_alpha and picture.alpha is not None:
+        alpha = multiply_alpha(alpha, picture.alpha)
+    return alpha
+
+
 def compose(picture: Picture, alpha: np.ndarray, settings: ComposeSettings) -> Composed:
     """Joins a picture and its matte, and encodes the result.
 
@@ -234,12 +256,8 @@ def compose(picture: Picture, alpha: np.ndarray, settings: ComposeSettings) -> C
       ValueError: `alpha` has not the picture's size.
       ComposeError: the picture does not fit the output format.
     """
-    height, width = picture.rgb.shape[:2]
-    _check_shape("alpha", alpha, (height, width))
-    if settings.alpha_threshold is not None:
-        alpha = threshold(alpha, settings.alpha_threshold)
-    if settings.preserve_alpha and picture.alpha is not None:
-        alpha = multiply_alpha(alpha, picture.alpha)
+    alpha = final_alpha(picture, alpha, settings)
+    height, width = alpha.shape
     stats = mask_stats(alpha)
     rgb = refine_foreground(picture.rgb, alpha) if settings.refine_foreground else picture.rgb
     if settings.crop_to_bbox:

@@ -7,8 +7,8 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from apache_beam.utils.multi_process_shared import MultiProcessShared
@@ -21,6 +21,8 @@ from .errors import EngineError
 
 Share = Literal["process", "machine"]
 SHARES: tuple[Share, ...] = ("process", "machine")
+
+Answer = TypeVar("Answer")
 
 _handles: dict[str, Shared] = {}
 _handles_lock = threading.Lock()
@@ -66,7 +68,7 @@ class MachineEngine(LoadedEngine):
     Should that process end, the next call loads the engine anew, in this process or another.
 
     Attributes:
-      info, parallel, predictors, batch_size: as in `EngineTraits`.
+      info, parallel, predictors, batch_size, refines: as in `EngineTraits`.
     """
 
     def __init__(self, name: str, options: Mapping[str, Any], key: str) -> None:
@@ -77,17 +79,28 @@ class MachineEngine(LoadedEngine):
         traits = self._proxy.traits()
         self.info, self.parallel = traits.info, traits.parallel
         self.predictors, self.batch_size = traits.predictors, traits.batch_size
+        self.refines = traits.refines
 
     def predict(self, pictures: Sequence[np.ndarray]) -> list[Matte | EngineError]:
         """Gives each picture's matte, or the error that stands for it."""
+        return self._asked(lambda proxy: proxy.predict(pictures))
+
+    def refine(
+        self, pictures: Sequence[np.ndarray], alphas: Sequence[np.ndarray]
+    ) -> list[np.ndarray | EngineError]:
+        """Gives each picture's foreground colours, or the error that stands for it."""
+        return self._asked(lambda proxy: proxy.refine(pictures, alphas))
+
+    def _asked(self, question: Callable[[Any], Answer]) -> Answer:
+        """Asks the engine, and once more where the process that held it is gone."""
         proxy = self._proxy
         try:
-            return proxy.predict(pictures)
+            return question(proxy)
         except (ConnectionError, EOFError):
             with self._lock:
                 if self._proxy is proxy:
                     self._proxy = self._connected()
-            return self._proxy.predict(pictures)
+            return question(self._proxy)
 
     def _connected(self) -> Any:
         return MultiProcessShared(self._load, tag=self._tag).acquire()

@@ -94,7 +94,7 @@ def croissant(values: Mapping[str, Any], schema: pa.Schema) -> bytes:
             distribution.append(_file_set("masks", "masks", "png"))
     elif settings["layout"] == "webdataset":
         distribution.append(_file_set("shards", "shards", "tar"))
-    licence = licence_of(settings["engine"]) or "not stated"
+    licence = licence_of(settings) or "not stated"
     description = {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
-from ...transforms.engines import registry
+from ...transforms.engines import licences
 from ..columns import picture_type
 from .hugging_face import IMAGE, Feature, feature_of, json_feature_of, named
 
@@ -115,7 +115,7 @@ def dataset_card(
     features = _shard_features(settings, schema) if layout == "webdataset" else _features(stored)
     metadata = {
         "license": "other",
-        "license_name": f"source-pictures-and-{_licence_id(settings['engine'])}",
+        "license_name": f"source-pictures-and-{_licence_id(settings)}",
         "license_link": "README.md",
         "task_categories": ["image-segmentation"],
         "tags": ["alphabeam", "background-removal", "image-matting"],
@@ -129,7 +129,7 @@ def dataset_card(
         engine=settings["engine"],
         model=engine.get("model") or "none",
         revision=engine.get("revision") or "none",
-        licence=licence_of(settings["engine"]) or "not stated",
+        licence=licence_of(settings) or "not stated",
         settings_hash=values["settings_hash"],
         folders=_table(("folder", "content"), {f"`{name}`": folders[name] for name in folders}),
         loading=_LOADING[layout].format(split=splits[0] if splits else "train"),
@@ -140,21 +140,28 @@ def dataset_card(
     return f"---\n{yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True)}---\n{body}"
 
 
-def licence_of(engines: str) -> str:
-    """Says under which licence a model is, or each of a chain; empty where none is stated."""
-    stated = []
-    for name in engines.split(","):
-        try:
-            licence = registry.find(name.strip()).licence
-        except registry.EngineUnusable:
-            licence = ""
-        stated.append(licence)
-    return "; ".join(dict.fromkeys(filter(None, stated)))
+def licence_of(settings: Mapping[str, Any]) -> str:
+    """Says under which licence the model is, or each of a chain; empty where none is stated.
+
+    Args:
+      settings: as recorded: `engine`, and in `engine_options` the weights of each.
+    """
+    return "; ".join(dict.fromkeys(filter(None, _licences(settings))))
 
 
-def _licence_id(engines: str) -> str:
-    stated = licence_of(engines)
-    known = [short for text, short in _LICENCE_IDS.items() if text in stated]
+def _licences(settings: Mapping[str, Any]) -> list[str]:
+    options = settings.get("engine_options", {})
+    names = [name.strip() for name in settings["engine"].split(",")]
+    return [licences.licence_of(name, options.get(name)) for name in names]
+
+
+def _licence_id(settings: Mapping[str, Any]) -> str:
+    stated = [licence.lower() for licence in _licences(settings)]
+    known = [
+        short
+        for text, short in _LICENCE_IDS.items()
+        if any(licence.startswith(text.lower()) for licence in stated)
+    ]
     return "-and-".join(known) or "model"
 
 

@@ -15,8 +15,9 @@ import jinja2
 from markupsafe import Markup
 
 from ...transforms import storage
-from ...transforms.engines import registry
+from ...transforms.engines import licences
 from ...transforms.fetch import shown
+from ..cards.readme import licence_of
 from . import formats
 from .contents import Contents
 from .figures import MEASURES, Figure, figure
@@ -97,8 +98,7 @@ def render(contents: Contents) -> str:
         partitions_shown=_PARTITIONS,
         partition_choices=_choices(partitions, {card.partition for card in cards}),
         engines=[
-            GroupRow(_engine_label(name), survey.engines[name], _licence(name[0]))
-            for name in engines
+            GroupRow(_engine_label(name), survey.engines[name], _licence(name)) for name in engines
         ],
         engine_choices=_choices(
             [_engine_label(name) for name in engines], {card.engine for card in cards}
@@ -106,7 +106,7 @@ def render(contents: Contents) -> str:
         figures=_figures(contents),
         settings=_flat(contents.settings["settings"])[:_SETTINGS],
         engine={**_NO_ENGINE, **contents.settings["engine"]},
-        licence=_licence(contents.settings["engine"]["engine"]),
+        licence=licence_of(contents.settings["settings"]) or "not stated",
         css=Markup(_resource("report.css")),
         script=Markup(script),
         script_hash=f"sha256-{digest}",
@@ -153,11 +153,9 @@ def _engine_label(name: tuple[str, ...]) -> str:
     return " · ".join(filter(None, [engine, model if model != engine else "", revision]))
 
 
-def _licence(engine: str) -> str:
-    try:
-        return registry.find(engine).licence or "not stated"
-    except registry.EngineUnusable:
-        return "not stated"
+def _licence(name: tuple[str, ...]) -> str:
+    engine, model, _ = name
+    return licences.licence_of(engine, {"model": model}) or "not stated"
 
 
 def _figures(contents: Contents) -> list[Figure]:

@@ -40,12 +40,16 @@ class Engine(Protocol):
       parallel: bool or int, how many threads may call `predict` at once: False for one (the
         default), True for as many as there are cores, or a number.
       batch_size: int, how many pictures one `predict` takes best (default 1).
+      refines: bool, whether foreground colours are its to estimate, through `refine` (default
+        False: the chain does it on a core).
 
     And these methods:
       check(): raises `EngineUnusable` when the engine cannot run on this machine. Called before a
         run whose work happens on this machine.
       settings(): the options that decide what the mattes are, as plain values that `__init__`
         takes, those that were left out filled in. Called where a run is launched; recorded there.
+      refine(pictures, alphas): the subjects' colours as uint8 (H, W, 3), or the `EngineError` that
+        stands for a picture alone; pictures as for `predict`, alphas uint8 (H, W) of their sizes.
     """
 
     def __init__(self, **options: object) -> None:

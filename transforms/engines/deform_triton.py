@@ -9,7 +9,7 @@ import triton  # pyright: ignore[reportMissingImports]
 import triton.language as tl  # pyright: ignore[reportMissingImports]
 from torch import Tensor
 
-from .deform import CONTEXT_KERNELS, LARGE_TAPS, SMALL_TAPS
+from .deform import LARGE_TAPS, SMALL_TAPS
 
 CONFIGS = [
     triton.Config({"block": 128}, num_warps=8, num_stages=2),
@@ -17,7 +17,12 @@ CONFIGS = [
     triton.Config({"block": 64}, num_warps=8, num_stages=1),
 ]
 """Pixels, warps and pipeline stages of a program; the fastest that fits the device's shared memory
-(144, 104 and 68 KiB on compute capability 9.0) is found at the first call with a size."""
+(144, 104 and 68 KiB on compute capability 9.0, 112, 72 and 64 KiB on 8.x) is found at the first
+call with a number of pixels of its order."""
+
+EVEN_NAN = tl.constexpr(tl.PropagateNan.ALL)
+"""What is not a number stays so: the hardware's own minimum and maximum drop it, and a network that
+overflowed would seem sure of itself."""
 
 
 @triton.jit
@@ -63,8 +68,8 @@ def _add_branch(
         scale = 2.0 * tl.sigmoid(tl.load(place + 2 * planes).to(tl.float32))
         y = row + (tap // kernel - kernel // 2) + dy
         x = column + (tap % kernel - kernel // 2) + dx
-        y = tl.minimum(tl.maximum(y, -1.0), height * 1.0)
-        x = tl.minimum(tl.maximum(x, -1.0), width * 1.0)
+        y = tl.minimum(tl.maximum(y, -1.0, EVEN_NAN), height * 1.0, EVEN_NAN)
+        x = tl.minimum(tl.maximum(x, -1.0, EVEN_NAN), width * 1.0, EVEN_NAN)
         top, left = tl.floor(y), tl.floor(x)
         lower, right = (y - top) * scale, x - left
         upper = scale - lower
@@ -84,12 +89,12 @@ def _add_branch(
         )
         sums = tl.dot(value.to(matrix.dtype), matrix, sums)
     bias = tl.load(bias_ptr + output).to(tl.float32)
-    sums = tl.maximum(sums + bias[None, :], 0.0)
+    sums = tl.maximum(sums + bias[None, :], 0.0, EVEN_NAN)
     projection = tl.load(projection_ptr + output[:, None] * channels + channel[None, :])
     return tl.dot(sums.to(projection.dtype), projection, mixed)
 
 
-@triton.jit(do_not_specialize=["pixels", "height", "width"])
+@triton.jit(do_not_specialize=["pixels", "magnitude", "height", "width"])
 def context_kernel(
     x_ptr,
     small_ptr,
@@ -100,18 +105,21 @@ def context_kernel(
     pooled_ptr,
     out_ptr,
     pixels,
+    magnitude,
     height,
     width,
     small_stride: tl.constexpr,
     large_stride: tl.constexpr,
     small_taps: tl.constexpr,
     large_taps: tl.constexpr,
-    kernels: tl.constexpr,
     channels: tl.constexpr,
     outputs: tl.constexpr,
     block: tl.constexpr,
 ):
-    """Computes `deform_context` for one block of pixels of the flattened batch."""
+    """Computes `deform_context` for one block of pixels of the flattened batch.
+
+    `magnitude` is the number of binary digits of `pixels`; it chooses the configuration.
+    """
     index = tl.program_id(0) * block + tl.arange(0, block)
     pixel = tl.minimum(index, pixels - 1)
     picture = pixel // (height * width)
@@ -120,7 +128,7 @@ def context_kernel(
     mixed = tl.zeros((block, channels), tl.float32)
     first = 0
     for branch in tl.static_range(4):
-        taps = kernels[branch] * kernels[branch]
+        kernel = 1 if branch < 2 else 3 if branch < 3 else 7
         mixed = _add_branch(
             mixed,
             x_ptr,
@@ -137,20 +145,20 @@ def context_kernel(
             small_taps if branch < 3 else large_taps,
             small_stride if branch < 3 else large_stride,
             first if branch < 3 else 0,
-            kernels[branch],
+            kernel,
             channels,
             outputs,
             block,
         )
-        first += taps
+        first += kernel * kernel
     channel = tl.arange(0, channels)
     pooled = tl.load(pooled_ptr + picture[:, None] * channels + channel[None, :]).to(tl.float32)
-    mixed = tl.maximum(mixed + pooled, 0.0)
+    mixed = tl.maximum(mixed + pooled, 0.0, EVEN_NAN)
     place = index.to(tl.int64)[:, None] * channels + channel[None, :]
     tl.store(out_ptr + place, mixed.to(out_ptr.dtype.element_ty), mask=(index < pixels)[:, None])
 
 
-tuned_kernel: Any = triton.autotune(CONFIGS, key=["pixels"])(context_kernel)
+tuned_kernel: Any = triton.autotune(CONFIGS, key=["magnitude"])(context_kernel)
 
 
 def deform_context_triton(
@@ -181,13 +189,13 @@ def deform_context_triton(
         pooled.contiguous(),
         out,
         pixels,
+        pixels.bit_length(),
         height,
         width,
         small_stride=small.shape[-1],
         large_stride=large.shape[-1],
         small_taps=SMALL_TAPS,
         large_taps=LARGE_TAPS,
-        kernels=CONTEXT_KERNELS,
         channels=channels,
         outputs=weight.shape[-1],
     )

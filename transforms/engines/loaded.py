@@ -24,12 +24,14 @@ class EngineTraits:
       parallel: whether as many threads may predict at once as there are cores.
       predictors: how many threads keep it busy and may predict at once.
       batch_size: how many pictures one `predict` takes best.
+      refines: whether foreground colours are estimated by `refine` rather than on a core.
     """
 
     info: EngineInfo
     parallel: bool
     predictors: int
     batch_size: int
+    refines: bool
 
 
 class LoadedEngine:
@@ -40,7 +42,7 @@ class LoadedEngine:
     `parallel` allows are let in at once.
 
     Attributes:
-      info, parallel, predictors, batch_size: as in `EngineTraits`.
+      info, parallel, predictors, batch_size, refines: as in `EngineTraits`.
     """
 
     def __init__(self, engine: Engine, name: str) -> None:
@@ -50,6 +52,8 @@ class LoadedEngine:
         self.parallel = parallel is True
         self.predictors = (os.cpu_count() or 1) if parallel is True else max(1, int(parallel))
         self.batch_size = int(getattr(engine, "batch_size", 1))
+        self.refines = bool(getattr(engine, "refines", False))
+        self._refine = getattr(engine, "refine", None)
         self._turn = threading.BoundedSemaphore(self.predictors)
         self.info = EngineInfo(
             engine=name,
@@ -61,7 +65,9 @@ class LoadedEngine:
 
     def traits(self) -> EngineTraits:
         """Gives the attributes in one value, which also crosses processes."""
-        return EngineTraits(self.info, self.parallel, self.predictors, self.batch_size)
+        return EngineTraits(
+            self.info, self.parallel, self.predictors, self.batch_size, self.refines
+        )
 
     def predict(self, pictures: Sequence[np.ndarray]) -> list[Matte | EngineError]:
         """Gives each picture's matte, or the error that stands for it.
@@ -82,15 +88,47 @@ class LoadedEngine:
                     f"{self.info.engine} gave {len(predictions)} mattes for "
                     f"{len(pictures)} pictures"
                 )
-        except EngineError as error:
-            if len(pictures) == 1:
-                return [error]
-            return self._halves(pictures)
         except Exception as error:  # noqa: BLE001 - any engine trouble is an error row
             if len(pictures) == 1:
-                return [EngineError(type(error).__name__, f"{self.info.engine}: {error}")]
+                return [self._trouble(error)]
             return self._halves(pictures)
         return [self._checked(prediction) for prediction in predictions]
+
+    def refine(
+        self, pictures: Sequence[np.ndarray], alphas: Sequence[np.ndarray]
+    ) -> list[np.ndarray | EngineError]:
+        """Gives each picture's foreground colours, or the error that stands for it.
+
+        Args:
+          pictures: uint8, shape (H, W, 3), sRGB.
+          alphas: uint8, shape (H, W), 0 (background) to 255 (subject), the pictures'.
+
+        Returns:
+          For each picture uint8 (H, W, 3) or an error, in the same order.
+
+        Raises:
+          TypeError: the engine does not refine.
+        """
+        if self._refine is None:
+            raise TypeError(f"{self.info.engine} refines no foregrounds")
+        try:
+            with self._turn:
+                refined = self._refine(list(pictures), list(alphas))
+            if len(refined) != len(pictures):
+                raise ValueError(
+                    f"{self.info.engine} refined {len(refined)} of {len(pictures)} pictures"
+                )
+            return refined
+        except Exception as error:  # noqa: BLE001 - any engine trouble is an error row
+            if len(pictures) > 1:
+                each = zip(pictures, alphas, strict=True)
+                return [one for picture, alpha in each for one in self.refine([picture], [alpha])]
+            return [self._trouble(error)]
+
+    def _trouble(self, error: Exception) -> EngineError:
+        if isinstance(error, EngineError):
+            return error
+        return EngineError(type(error).__name__, f"{self.info.engine}: {error}")
 
     def _halves(self, pictures: Sequence[np.ndarray]) -> list[Matte | EngineError]:
         middle = len(pictures) // 2

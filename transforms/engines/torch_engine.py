@@ -49,6 +49,7 @@ class TorchEngine(ABC):
     compile: bool = False
     preprocessing: Preprocessing = field(default=IMAGENET, init=False, repr=False)
     parallel: bool | int = field(default=False, init=False, repr=False)
+    refines: bool = field(default=False, init=False, repr=False)
 
     stride: ClassVar[int] = 1
     """Of what the network's input sides must be multiples, pixels."""
@@ -106,10 +107,17 @@ class TorchEngine(ABC):
         self.device, self.dtype = str(device), str(dtype).removeprefix("torch.")
         self.batch_size = self._runner.batch_size
         self.parallel = 2 if device.type == "cuda" else False  # the next batch is staged meanwhile
+        self.refines = self._runner.refines
 
     def predict(self, pictures: list[np.ndarray]) -> list[Matte | EngineError]:
         """Gives each picture's matte; see `TorchRunner.predict`."""
         return self._runner.predict(pictures)
+
+    def refine(
+        self, pictures: list[np.ndarray], alphas: list[np.ndarray]
+    ) -> list[np.ndarray | EngineError]:
+        """Estimates the subjects' colours on the device; see `TorchRunner.refine`."""
+        return self._runner.refine(pictures, alphas)
 
     def _network(self) -> tuple[nn.Module, str]:
         """Loads the network, and says which state of the weights it has."""
