@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -82,7 +83,8 @@ def finish(job: JobSettings) -> Totals:
     _write_cards(paths, values, summary)
     paths.write(paths.SUCCESS, b"")
     if paths.scratch:
-        storage.remove_tree(paths.scratch)
+        with suppress(OSError):  # another run into the same output may be writing there
+            storage.remove_tree(paths.scratch)
     return totals
 
 

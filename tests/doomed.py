@@ -22,8 +22,9 @@ POINTS = (
     "after buy",
 )
 
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["alphabeam.transforms.providers.driver"])
+processes = multiprocessing.get_context("forkserver")
+# Imported once, in the process that all others are forked from, so that these start at once.
+processes.set_forkserver_preload(["alphabeam.pipeline.commands"])
 
 
 def die() -> None:
@@ -42,7 +43,8 @@ def arm(ledger: type[Ledger], point: str, strike: Any) -> dict[str, Any]:
         if when != "after":
             strike()
         found = whole(self, *args, **kwargs)
-        strike()
+        if when == "after":
+            strike()
         return found
 
     setattr(ledger, name, struck)
@@ -59,6 +61,6 @@ def _buy(settings: ProviderSettings, jobs: list[Job], point: str | None) -> None
 
 def start(settings: ProviderSettings, jobs: list[Job], point: str | None = None) -> Any:
     """Starts a process that buys pictures, to be killed at a point, or left alone."""
-    process = _processes.Process(target=_buy, args=(settings, jobs, point))
+    process = processes.Process(target=_buy, args=(settings, jobs, point))
     process.start()
     return process

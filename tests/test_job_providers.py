@@ -8,32 +8,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hosted_jobs import KEY, flags_for
 from photographs import write_manifest, write_photographs
 from PIL import Image
 from standins.faults import Faults
-from standins.kinds import QUICK, WAYS
+from standins.kinds import WAYS, hurry
 from test_job import errors_of, rows_of, run
 
 from alphabeam.pipeline.verify import verify
-from alphabeam.transforms.providers.contract import Adapter
-
-KEY = "PROVIDER_TEST_KEY"
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """A provider's second lasts 10 ms here."""
-    monkeypatch.setattr(Adapter, "timing", QUICK)
-    for adapter in Adapter.__subclasses__():
-        monkeypatch.setattr(adapter, "timing", QUICK, raising=False)
-
-
-def flags_for(way, standin, *others, options=None):
-    os.environ[KEY] = standin.key
-    urls = [f"--provider_url={name}={url}" for name, url in standin.urls().items()]
-    wanted = json.dumps(dict(way.options) if options is None else options)
-    return [f"--provider_options={wanted}", f"--api_key=env:{KEY}", "--allow_private_hosts",
-            "--no_report", *urls, *others]  # fmt: skip
+    hurry(monkeypatch.setattr)
 
 
 def manifest_for(way, standin, folder, count=6):

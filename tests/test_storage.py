@@ -91,6 +91,20 @@ def test_an_exclusive_write_in_memory_keeps_the_first(base):
     assert storage.read_bytes(uri) == b"first"
 
 
+def test_a_scratch_folder_that_another_run_clears_away_costs_nothing(tmp_path, monkeypatch):
+    target, scratch = str(tmp_path / "data" / "x"), str(tmp_path / "_tmp")
+    replace = os.replace
+
+    def cleared(source, destination):
+        monkeypatch.setattr(os, "replace", replace)
+        storage.remove_tree(scratch)
+        replace(source, destination)
+
+    monkeypatch.setattr(os, "replace", cleared)
+    storage.write_atomic(target, b"whole", scratch)
+    assert storage.read_bytes(target) == b"whole"
+
+
 def test_half_written_files_stay_in_the_scratch_folder(tmp_path, monkeypatch):
     target, scratch = str(tmp_path / "data" / "x"), str(tmp_path / "_tmp")
 

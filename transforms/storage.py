@@ -150,6 +150,8 @@ def write_atomic(uri: str, data: bytes, scratch: str | None = None) -> None:
         os.replace(temporary, path)
     except FileNotFoundError:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        if not os.path.exists(temporary):  # another run into the same place has tidied up
+            temporary = _write_temporary(path, data, scratch)
         os.replace(temporary, path)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from alphabeam.transforms.providers.contract import Adapter
 from alphabeam.transforms.providers.settings import ProviderSettings
 from alphabeam.transforms.providers.timing import Timing
 
@@ -42,6 +43,12 @@ QUICK = Timing(
     lease=60.0,
     second=0.01,
 )
+
+
+def hurry(set_timing: Callable[[type, str, object], None] = setattr) -> None:
+    """Lets a second of the providers' last 10 ms in this process."""
+    for adapter in (Adapter, *Adapter.__subclasses__()):
+        set_timing(adapter, "timing", QUICK)
 
 
 def settings_for(
@@ -96,6 +103,7 @@ WAYS: dict[str, Way] = {
     "fal-bria queue": Way("fal-bria", standin={"absolute": True}),
     "fal-bria sync": Way("fal-bria", {"transport": "sync"}, as_data=True),
     "fal-bria sync_mode": Way("fal-bria", {"sync_mode": True}),
+    "fal-bria sync inline": Way("fal-bria", {"transport": "sync", "sync_mode": True}, as_data=True),
     "fal-rembg queue": Way("fal-rembg", as_data=True),
     "pixazo-bria 1": Way("pixazo-bria"),
     "pixazo-bria 2": Way("pixazo-bria", standin={"dialect": 2}),
