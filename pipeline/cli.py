@@ -31,8 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RunError as error:
         print(f"alphabeam: {error}", file=sys.stderr)
         return BROKEN
-    except KeyboardInterrupt:
-        print("alphabeam: stopped; the same command goes on from here", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        told = str(stop) or "stopped; the same command goes on from here"
+        print(f"alphabeam: {told}", file=sys.stderr)
         return INTERRUPTED
 
 

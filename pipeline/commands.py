@@ -13,6 +13,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from ..transforms.engines import registry
 from ..transforms.providers.catalogue import ADAPTERS
 from . import launch
+from .dataflow import DataflowOptions
 from .errors import UsageError
 from .options import GROUPS
 
@@ -30,10 +31,11 @@ def parser() -> argparse.ArgumentParser:
     run.usage = "alphabeam run --manifest URI --output URI [flags] [any flag of a Beam runner]"
     run.epilog = (
         "Every flag of Apache Beam's runners works as well, for example --direct_num_workers 2 "
-        "or --runner DataflowRunner --project P --region R --temp_location gs://B/tmp. "
+        "or --runner DataflowRunner --project P --region R --temp_location gs://B/tmp, which is "
+        "waited for unless --no_wait_until_finish is given, and only checked with --dry_run=True. "
         "Exit codes: 0 done, 1 done with something broken, 2 unusable arguments."
     )
-    for group in GROUPS:
+    for group in (*GROUPS, DataflowOptions):
         flags: Any = run.add_argument_group((group.__doc__ or "").strip())
         group._add_argparse_args(flags)
 

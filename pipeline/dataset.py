@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 
 from ..transforms import storage
+from .arrow_files import arrow_files
 from .cards.croissant import croissant
 from .cards.readme import dataset_card
 from .columns import data_schema, error_schema, output_names, picture_columns
@@ -58,9 +59,12 @@ def begin(job: JobSettings) -> None:
             _check_same(before, job)
             settle(paths)
         _write_settings(paths, job, state="running", totals=Totals(), before=before)
-    except OSError as error:
+    except UsageError:
+        raise
+    except Exception as error:  # every store raises exceptions of its own
+        told = " ".join(str(error).split())[:300] or type(error).__name__
         raise UsageError(
-            f"--output {job.output} cannot be written: {error}; give a folder you may write to"
+            f"--output {job.output} cannot be written: {told}; give a folder you may write to"
         ) from error
 
 
@@ -166,9 +170,10 @@ def open_errors(root: str) -> pads.Dataset:
 def _open(
     root: str, folder: str, schema: pa.Schema, partitioning: pads.HivePartitioning | None = None
 ) -> pads.Dataset:
-    fs, path = storage.resolve(storage.join(root, folder))
-    if not fs.exists(path):
+    uri = storage.join(root, folder)
+    if not storage.exists(uri):
         return pads.dataset(schema.empty_table())
+    fs, path = arrow_files(uri)
     return pads.dataset(
         path, schema=schema, format="parquet", partitioning=partitioning, filesystem=fs
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import apache_beam as beam
@@ -30,11 +30,16 @@ class CutOutDataset(beam.PTransform):
 
     Only units and reports, both tiny, leave a worker: the pictures are fetched, cut out and
     stored within one call for a unit.
+
+    Args:
+      job: what to do.
+      hints: resource hints of the stage that does it all, from fetch to write.
     """
 
-    def __init__(self, job: JobSettings) -> None:
+    def __init__(self, job: JobSettings, hints: Mapping[str, str] | None = None) -> None:
         super().__init__()
         self._job = job
+        self._hints = hints or {}
 
     def expand(self, pbegin: PBegin) -> PCollection[UnitReport]:
         job = self._job
@@ -43,7 +48,7 @@ class CutOutDataset(beam.PTransform):
             | "Manifest" >> beam.Create([job.manifest], reshuffle=False)
             | "PlanUnits" >> beam.ParDo(PlanUnits(job))
             | "SpreadUnits" >> beam.Reshuffle()
-            | "CutOutUnits" >> beam.ParDo(CutOutUnits(job))
+            | "CutOutUnits" >> beam.ParDo(CutOutUnits(job)).with_resource_hints(**self._hints)
         )
         _ = (
             pbegin.pipeline

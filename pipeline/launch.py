@@ -12,15 +12,18 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 
 from ..transforms import storage
 from ..transforms.engines.registry import EngineUnusable
+from . import dataflow
 from .dataset import Totals, add_up, begin, read_markers
 from .errors import RunError, UsageError
 from .job import CutOutDataset
 from .paths import DatasetPaths
 from .progress import TALLY, CommitReader, Display, Progress
 from .settings import JobSettings, settings_from_options
+from .submission import Submission, is_dry_run, is_waited_for, submit
 
 _LOG = logging.getLogger("alphabeam")
 _LOCAL_RUNNERS = ("FnApiRunner", "BundleBasedDirectRunner")
+_REMOTE_SECONDS = 60.0  # every look at a remote run lists its commits
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,14 @@ class RunSummary:
         return "\n".join(lines)
 
 
-def run(options: PipelineOptions) -> RunSummary:
-    """Runs a job to its end.
+def run(options: PipelineOptions) -> RunSummary | Submission:
+    """Runs a job to its end, or hands it over where nobody waits for it.
 
     Raises:
       UsageError: the flags cannot work; nothing has been done then.
     """
+    if dataflow.is_chosen(options):
+        return _run_on_dataflow(options)
     job = settings_from_options(options)
     _choose_runner(options)
     begin(job)
@@ -83,9 +88,32 @@ def run(options: PipelineOptions) -> RunSummary:
     local = options.view_as(StandardOptions).runner in _LOCAL_RUNNERS
     with Display(_reader(job)) if local else nullcontext():
         _run_graph(job, options)
+    return _summary(job, committed, time.perf_counter() - start)
+
+
+def _run_on_dataflow(options: PipelineOptions) -> RunSummary | Submission:
+    dataflow.check(options)
+    job = settings_from_options(options)
+    chosen = dataflow.prepare(options, job)
+    _LOG.info("%s", chosen.text())
+    for warning in chosen.warnings:
+        _LOG.warning("%s", warning)
+    if is_dry_run(options):
+        return submit(job, options, chosen)
+    begin(job)
+    start = time.perf_counter()
+    committed = add_up(read_markers(DatasetPaths(job.output)))
+    submission = submit(job, options, chosen)
+    if not is_waited_for(options):
+        return submission
+    _LOG.info("%s", submission.text())
+    submission.wait(lambda: Display(CommitReader(job.output).read, seconds=_REMOTE_SECONDS))
+    return _summary(job, committed, time.perf_counter() - start)
+
+
+def _summary(job: JobSettings, committed: Totals, seconds: float) -> RunSummary:
     totals = add_up(read_markers(DatasetPaths(job.output)))
     fresh = totals.rows - committed.rows + (committed.failed if job.retry_failed else 0)
-    seconds = time.perf_counter() - start
     return RunSummary(job.output, totals, seconds, fresh, job.max_error_rate)
 
 

@@ -71,7 +71,7 @@ def read_marker(paths: DatasetPaths, unit: str) -> Marker | None:
 
 def committed_units(paths: DatasetPaths) -> Iterator[str]:
     """Names the committed units, sorted, from one listing."""
-    for file in storage.list_files(paths.uri(paths.MARKERS)):
+    for file in storage.list_files(f"{paths.uri(paths.MARKERS)}/"):
         name = storage.basename(file.uri)
         if name.endswith(".json"):
             yield name[: -len(".json")]

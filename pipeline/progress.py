@@ -103,8 +103,15 @@ class Display:
     Used as a context manager around the work; a thread of its own asks `read` for the progress.
     """
 
-    def __init__(self, read: Callable[[], Progress]) -> None:
+    def __init__(self, read: Callable[[], Progress], seconds: float | None = None) -> None:
+        """Name the source.
+
+        Args:
+          read: gives the progress.
+          seconds: between two looks; None for what suits a screen, or a log.
+        """
         self._read = read
+        self._seconds = seconds
         self._stop = threading.Event()
         self._terminal = sys.stderr.isatty()
         self._thread = threading.Thread(target=self._show, name="progress", daemon=True)
@@ -127,7 +134,7 @@ class Display:
         with tqdm(desc="cutting out", unit="image", smoothing=0.1, dynamic_ncols=True) as bar:
             started = False
             while True:
-                ended = self._stop.wait(_SCREEN_SECONDS)
+                ended = self._stop.wait(self._seconds or _SCREEN_SECONDS)
                 progress = self._read()
                 if not started and progress.total is not None:
                     bar.reset(total=progress.total)
@@ -141,7 +148,7 @@ class Display:
 
     def _log(self) -> None:
         began = time.monotonic()
-        while not self._stop.wait(_LOG_SECONDS):
+        while not self._stop.wait(self._seconds or _LOG_SECONDS):
             progress = self._read()
             rate = (progress.done + progress.failed) / (time.monotonic() - began)
             _LOG.info("%s", progress_line(progress, rate))

@@ -260,7 +260,7 @@ class _Walk:
     def _stored(self) -> Iterator[Listed]:
         """Lists everything below the folders that hold nothing but what markers list."""
         for folder in self._paths.CONTENT:
-            for file in storage.list_files(self._paths.uri(folder)):
+            for file in storage.list_files(f"{self._paths.uri(folder)}/"):
                 yield Listed(self._paths.relative(file.uri), file.size)
 
 

@@ -1,25 +1,36 @@
-"""Files on local disks and in memory: atomic writes, exclusive creation, listings."""
+"""Files on local disks, in memory and in object stores: whole writes, creation, listings."""
 
 import os
 import threading
 
 import fsspec
 import pytest
+import stores
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alphabeam.transforms import storage
 
 
-@pytest.fixture(params=["local", "file-uri", "memory"])
+@pytest.fixture(scope="module")
+def doors():
+    with stores.gcs() as gcs, stores.s3() as s3:
+        yield {"gcs": gcs, "s3": s3}
+
+
+@pytest.fixture(params=["local", "file-uri", "memory", "gcs", "s3"])
 def base(request, tmp_path):
     if request.param == "local":
         yield str(tmp_path)
     elif request.param == "file-uri":
         yield f"file://{tmp_path}"
-    else:
+    elif request.param == "memory":
         yield "memory://storage-test"
         fsspec.filesystem("memory").store.clear()
+    else:
+        request.getfixturevalue("doors")
+        scheme = {"gcs": "gs", "s3": "s3"}[request.param]
+        yield f"{scheme}://{stores.BUCKET}/{tmp_path.name}"
 
 
 def test_what_is_written_is_read_back_and_replaced(base):
@@ -84,7 +95,7 @@ def test_of_many_exclusive_writers_one_creates_the_file(tmp_path):
     assert os.listdir(tmp_path / "new") == ["lock"]
 
 
-def test_an_exclusive_write_in_memory_keeps_the_first(base):
+def test_an_exclusive_write_keeps_the_first(base):
     uri = storage.join(base, "once")
     assert storage.write_exclusive(uri, b"first")
     assert not storage.write_exclusive(uri, b"second")

@@ -2,15 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from itertools import islice
+from typing import Any, BinaryIO, cast
 from urllib.parse import unquote, urlsplit
 
 import fsspec
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_random_exponential,
+)
+
+from .listing import StoredObject, glob_objects, list_objects, pages_of
+from .stream import ordered_map
+
+# Stores whose listings fsspec would remember for good, while other workers go on writing.
+_REMEMBERED = ("gs", "gcs", "s3", "s3a")
+
+_REMOVERS = 16
+_REMOVED_AT_ONCE = 1000  # objects in one request on S3; GCS takes them by hundreds
+
+# gcsfs and s3fs try again after 408, 429, 5xx and broken connections; gcsfs not after a silence.
+_again = Retrying(
+    retry=retry_if_exception_type((TimeoutError, asyncio.TimeoutError)),
+    wait=wait_random_exponential(multiplier=1, max=30),
+    stop=stop_after_attempt(4),
+    reraise=True,
+)
 
 # What stores call the value that changes with an object's content, best first.
 _CONTENT_MARKS = ("md5Hash", "crc32c", "ETag", "etag", "generation", "mtime", "created")
@@ -53,12 +79,17 @@ def local_path(uri: str) -> str:
 def resolve(uri: str) -> tuple[Any, str]:
     """Finds the fsspec file system of a URI and the path within it.
 
-    fsspec keeps one instance, and with it one connection pool, a process and store.
+    fsspec keeps one instance, and with it one connection pool, a process and store. Credentials
+    and addresses are what the store's library finds: its environment variables and files, and
+    fsspec's own configuration (`FSSPEC_GS_…`, `~/.config/fsspec`).
 
     Raises:
       ValueError: the scheme is unknown.
       ImportError: the scheme's package is not installed; the message names it.
     """
+    scheme = uri.partition("://")[0].lower()
+    if scheme in _REMEMBERED:
+        return fsspec.core.url_to_fs(uri, use_listings_cache=False)
     return fsspec.core.url_to_fs(uri)
 
 
@@ -113,6 +144,8 @@ def open_input(uri: str) -> BinaryIO:
     if is_local(uri):
         return open(local_path(uri), "rb")
     fs, path = resolve(uri)
+    if pages_of(fs) is not None:
+        return cast(BinaryIO, StoredObject(fs, path))
     return fs.open(path, "rb")
 
 
@@ -126,7 +159,7 @@ def read_bytes(uri: str) -> bytes:
         with open(local_path(uri), "rb") as file:
             return file.read()
     fs, path = resolve(uri)
-    return fs.cat_file(path)
+    return _again(fs.cat_file, path)
 
 
 def write_atomic(uri: str, data: bytes, scratch: str | None = None) -> None:
@@ -142,7 +175,7 @@ def write_atomic(uri: str, data: bytes, scratch: str | None = None) -> None:
     """
     if not is_local(uri):
         fs, path = resolve(uri)
-        fs.pipe_file(path, data)
+        _again(fs.pipe_file, path, data)
         return
     path = local_path(uri)
     temporary = _write_temporary(path, data, scratch)
@@ -159,15 +192,18 @@ def write_exclusive(uri: str, data: bytes, scratch: str | None = None) -> bool:
     """Writes a whole file unless one of that name exists.
 
     Returns:
-      True when this call created the file. Of several racing writers one gets True, where the
-      store can create exclusively (local disks, GCS, S3; not every emulator).
+      True when the file holds what this call was to write: it created it, or, on object stores,
+      finds exactly this content, as after an answer that was lost on the way. Of several racing
+      writers of different contents one gets True, where the store can create exclusively (local
+      disks, GCS, S3; not every emulator).
     """
     if not is_local(uri):
         fs, path = resolve(uri)
         try:
-            fs.pipe_file(path, data, mode="create")
+            _again(fs.pipe_file, path, data, mode="create")
         except FileExistsError:
-            return False
+            # The store's library tries again by itself, and meets its own first try.
+            return _again(fs.cat_file, path) == data
         return True
     path = local_path(uri)
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
@@ -179,6 +215,12 @@ def write_exclusive(uri: str, data: bytes, scratch: str | None = None) -> bool:
     finally:
         os.unlink(temporary)
     return True
+
+
+def put_file(local: str, uri: str) -> None:
+    """Copies a local file to where it belongs in a store, complete or not at all."""
+    fs, path = resolve(uri)
+    _again(fs.put_file, local, path)
 
 
 def _write_temporary(path: str, data: bytes, scratch: str | None) -> str:
@@ -197,12 +239,20 @@ def _write_temporary(path: str, data: bytes, scratch: str | None) -> str:
 def list_files(uri: str) -> Iterator[FileInfo]:
     """Lists the files under a folder, a glob or a single file, sorted by URI.
 
-    A missing folder gives nothing. Object stores are listed by pages, never file by file.
+    A missing folder gives nothing. Object stores are listed by pages, never file by file; a slash
+    at the URI's end says that it is no single file, which saves a request.
     """
     if is_local(uri) and not has_glob(uri):
         yield from _list_local(local_path(uri))
         return
     fs, path = resolve(uri)
+    if pages_of(fs) is not None:
+        folder = "/" if uri.endswith("/") else ""
+        listed = glob_objects(fs, path) if has_glob(uri) else list_objects(fs, path + folder)
+        for info in listed:
+            name = fs.unstrip_protocol(info["name"])
+            yield FileInfo(name, info["size"], _fingerprint(info))
+        return
     if has_glob(uri):
         found = fs.glob(path, detail=True)
     else:
@@ -270,5 +320,24 @@ def remove_tree(uri: str) -> None:
         shutil.rmtree(local_path(uri), ignore_errors=not os.path.exists(local_path(uri)))
         return
     fs, path = resolve(uri)
-    if fs.exists(path):
-        fs.rm(path, recursive=True)
+    if pages_of(fs) is None:
+        if fs.exists(path):
+            fs.rm(path, recursive=True)
+        return
+    for _ in ordered_map(
+        lambda names: _remove_objects(fs, names),
+        _batches(list_objects(fs, path)),
+        threads=_REMOVERS,
+        lookahead=2 * _REMOVERS,
+    ):
+        pass
+
+
+def _batches(objects: Iterator[dict[str, Any]]) -> Iterator[list[str]]:
+    while names := [info["name"] for info in islice(objects, _REMOVED_AT_ONCE)]:
+        yield names
+
+
+def _remove_objects(fs: Any, names: list[str]) -> None:
+    with suppress(FileNotFoundError):  # what two runs remove at the same time
+        fs.rm(names)

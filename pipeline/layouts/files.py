@@ -29,9 +29,9 @@ class FilesWriter:
     def leftovers(self, partition: str) -> set[str]:
         context = self._context
         found = {context.paths.data(context.unit, partition)}
-        for kind in ("images", "masks"):
+        for kind in ("images", "masks") if context.save_mask else ("images",):
             folder = context.paths.pictures(kind, context.unit, partition)
-            for file in storage.list_files(context.paths.uri(folder)):
+            for file in storage.list_files(f"{context.paths.uri(folder)}/"):
                 found.add(f"{folder}/{storage.basename(file.uri)}")
         return found
 

@@ -57,8 +57,7 @@ class StagedFile(io.BufferedIOBase):
             os.replace(self._local, target)
             self._placed = True
         else:
-            fs, remote = storage.resolve(uri)
-            fs.put_file(self._local, remote)
+            storage.put_file(self._local, uri)
         self.close()
         return StoredFile(path, size, self._hash.hexdigest())
 

@@ -57,16 +57,21 @@ def create(name: str, options: Mapping[str, Any]) -> Engine:
       EngineUnusable: no such engine, or it takes no such option.
     """
     entry = find(name)
-    module, _, attribute = entry.target.partition(":")
-    try:
-        engine_class = getattr(importlib.import_module(module, __package__), attribute)
-    except (ImportError, AttributeError) as error:
-        raise EngineUnusable(f"--engine {name}: cannot import {entry.target}: {error}") from error
+    engine_class = _class_of(entry)
     wanted = {**_implied(entry, options), **_supported(name, engine_class, options)}
     try:
         return engine_class(**wanted)
     except (TypeError, ValueError) as error:
         raise EngineUnusable(f"--engine {name}: {error}") from error
+
+
+def can_use_gpu(name: str) -> bool:
+    """Tells whether an engine can be told its device.
+
+    Raises:
+      EngineUnusable: no such engine.
+    """
+    return "device" in inspect.signature(_class_of(find(name))).parameters
 
 
 def require_modules(name: str) -> None:
@@ -104,6 +109,16 @@ def settings_of(engine: Engine, options: Mapping[str, Any]) -> dict[str, Any]:
     """
     settings = getattr(engine, "settings", None)
     return {**options, **(settings() if settings is not None else {})}
+
+
+def _class_of(entry: EngineEntry) -> type:
+    module, _, attribute = entry.target.partition(":")
+    try:
+        return getattr(importlib.import_module(module, __package__), attribute)
+    except (ImportError, AttributeError) as error:
+        raise EngineUnusable(
+            f"--engine {entry.name}: cannot import {entry.target}: {error}"
+        ) from error
 
 
 def _implied(entry: EngineEntry, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -52,6 +52,12 @@ def check_reference(reference: str | None) -> None:
         raise ValueError(f"--api_key takes a reference, never the key itself: {_FORMS}")
 
 
+def is_readable_elsewhere(reference: str | None) -> bool:
+    """Tells whether a reference means the same on another machine."""
+    scheme, _, place = (reference or "env:").partition(":")
+    return scheme == "gcp-secret" or (scheme == "file" and not storage.is_local(place))
+
+
 def resolve(reference: str | None, variable: str) -> Secret:
     """Gets a key.
 

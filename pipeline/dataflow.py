@@ -1,0 +1,312 @@
+"""Dataflow jobs: the defaults in one place, what is checked before launch, and what is said of it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+
+from apache_beam.options.pipeline_options import (
+    DebugOptions,
+    GoogleCloudOptions,
+    PipelineOptions,
+    SetupOptions,
+    StandardOptions,
+)
+from apache_beam.options.pipeline_options import WorkerOptions as BeamWorkerOptions
+
+from ..transforms import storage
+from ..transforms.engines import registry
+from ..transforms.providers import keys
+from .errors import UsageError
+from .options import ManifestOptions, OutputOptions
+from .settings import JobSettings
+
+# What carries one of each on Compute Engine, with eight vCPUs or the next more: decoding and PNG
+# writing for one GPU keep about that many busy.
+_GPU_MACHINES = {
+    "nvidia-l4": "g2-standard-8",
+    "nvidia-tesla-t4": "n1-standard-8",
+    "nvidia-tesla-v100": "n1-standard-8",
+    "nvidia-tesla-a100": "a2-highgpu-1g",
+    "nvidia-a100-80gb": "a2-ultragpu-1g",
+    "nvidia-h100-80gb": "a3-highgpu-1g",
+}
+_GPU = "nvidia-l4"
+_MACHINE = "e2-standard-4"
+_GPU_DISK_GB = 100  # the image with CUDA and weights unpacks to more than Dataflow's 25 GB
+# One unit keeps the machine busy; the second one fills the gaps at a unit's beginning and end.
+_UNITS_AT_ONCE = 2
+_ONE_PROCESS = "no_use_multiple_sdk_containers"
+_PROCESSES = ("use_multiple_sdk_containers", _ONE_PROCESS, "use_sibling_sdk_workers")
+
+
+class DataflowOptions(PipelineOptions):
+    """On Dataflow."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "--gpu",
+            default="auto",
+            metavar="auto|none|TYPE",
+            help="GPU of the workers that cut out, with --runner DataflowRunner, for example "
+            f"nvidia-tesla-t4 (auto: {_GPU} for engines that can use one)",
+        )
+        parser.add_argument(
+            "--package_in_image",
+            action="store_true",
+            help="the workers' image holds this very version of alphabeam: send no package along",
+        )
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One line of what is said before launch.
+
+    Attributes:
+      name: what it is.
+      value: what it will be.
+      flag: what changes it.
+      given: whether the user has chosen it.
+    """
+
+    name: str
+    value: str
+    flag: str
+    given: bool
+
+
+@dataclass(frozen=True)
+class DataflowJob:
+    """How a job will run on Dataflow.
+
+    Attributes:
+      name, project, region: of the job.
+      settings: everything that was chosen, by the user or here.
+      hints: resource hints of the one stage that holds fetch to write.
+      warnings: what may go wrong there and cannot be known here; one line each.
+    """
+
+    name: str
+    project: str
+    region: str
+    settings: tuple[Setting, ...]
+    hints: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        """Gives what is printed before launch."""
+        rows = [(row.name, row.value, row.flag + (" (given)" if row.given else ""))
+                for row in self.settings]  # fmt: skip
+        widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+        return "\n".join(
+            [
+                f"Dataflow job {self.name}, project {self.project}, region {self.region}",
+                *(f"  {n.ljust(widths[0])}  {v.ljust(widths[1])}  {f}" for n, v, f in rows),
+            ]
+        )
+
+
+def is_chosen(options: PipelineOptions) -> bool:
+    """Tells whether a job is to run on Dataflow."""
+    runner = options.view_as(StandardOptions).runner or ""
+    return runner.rpartition(".")[2].lower() in ("dataflowrunner", "dataflow")
+
+
+def gpu_image(project: str, region: str) -> str:
+    """Names the workers' image of GPU jobs that is used unless another one is given.
+
+    `templates/flex` builds it and pushes it there.
+    """
+    path = project.replace(":", "/")  # domain-scoped projects: `example.com:photos`
+    return f"{region}-docker.pkg.dev/{path}/alphabeam/alphabeam-gpu:{version('alphabeam')}"
+
+
+def check(options: PipelineOptions) -> None:
+    """Checks what Dataflow needs, before anything is read; completes the region as Beam does.
+
+    Raises:
+      UsageError: a flag is missing, or names a place that the workers cannot reach.
+    """
+    try:
+        from apache_beam.runners.dataflow.dataflow_runner import DataflowRunner
+        from apache_beam.runners.dataflow.internal import apiclient  # noqa: F401
+    except ImportError as error:
+        raise UsageError(
+            "--runner DataflowRunner needs packages that are not installed: "
+            "pip install 'alphabeam[gcp]'"
+        ) from error
+    cloud = options.view_as(GoogleCloudOptions)
+    if not cloud.project:
+        raise UsageError(
+            "--project is missing: DataflowRunner needs a Google Cloud project, for example "
+            "--project my-project"
+        )
+    cloud.region = cloud.region or DataflowRunner().get_default_gcp_region()
+    if not cloud.region:
+        raise UsageError(
+            "--region is missing: DataflowRunner needs a region, for example --region europe-west4"
+        )
+    cloud.temp_location = cloud.temp_location or cloud.staging_location
+    if not cloud.temp_location:
+        raise UsageError(
+            "--temp_location is missing: DataflowRunner needs a folder of a bucket for what it "
+            "sends along, for example --temp_location gs://my-bucket/tmp"
+        )
+    for flag in ("temp_location", "staging_location"):
+        given = getattr(cloud, flag)
+        if given and not given.startswith("gs://"):
+            raise UsageError(f"--{flag} {given}: DataflowRunner needs a gs:// address")
+    for flag, given in (
+        ("manifest", options.view_as(ManifestOptions).manifest),
+        ("output", options.view_as(OutputOptions).output),
+    ):
+        if given and (storage.is_local(given) or given.startswith("memory://")):
+            raise UsageError(
+                f"--{flag} {given} is on this machine, where Dataflow's workers cannot reach it: "
+                f"copy it to a bucket and give gs://…"
+                if flag == "manifest"
+                else f"--{flag} {given} is on this machine, where Dataflow's workers cannot reach "
+                f"it: give gs://…"
+            )
+    _gpu_machine(options)
+
+
+def prepare(options: PipelineOptions, job: JobSettings) -> DataflowJob:
+    """Fills in, in `options`, what the user left open.
+
+    Args:
+      options: as `check` left them.
+      job: what will run.
+
+    Raises:
+      UsageError: two settings exclude each other.
+    """
+    cloud = options.view_as(GoogleCloudOptions)
+    workers = options.view_as(BeamWorkerOptions)
+    setup = options.view_as(SetupOptions)
+    debug = options.view_as(DebugOptions)
+    rows: list[Setting] = []
+
+    def choose(view: PipelineOptions, option: str, name: str, default: object, flag: str) -> None:
+        given = getattr(view, option)
+        if given is None:
+            setattr(view, option, default)
+        shown = "Dataflow's own" if (given or default) is None else str(given or default)
+        rows.append(Setting(name, shown, f"--{flag}", given is not None))
+
+    gpu = _gpu(options, job)
+    hints = {}
+    if gpu:
+        machine = _gpu_machine(options)
+        hints["accelerator"] = (
+            f"type:{gpu};count:1;machine_type:{machine};install-nvidia-driver"
+        )  # fmt: skip
+        chosen = options.view_as(DataflowOptions).gpu != "auto"
+        rows.append(Setting("GPU", f"one {gpu} a machine that cuts out", "--gpu", chosen))
+        rows.append(
+            Setting("its machine", machine, "--machine_type", workers.machine_type is not None)
+        )
+    choose(workers, "machine_type", "other machines" if gpu else "machine", _MACHINE,
+           "machine_type")  # fmt: skip
+    choose(workers, "disk_size_gb", "disk, GB", _GPU_DISK_GB if gpu else None, "disk_size_gb")
+    choose(workers, "max_num_workers", "machines at most", None, "max_num_workers")
+    image = gpu_image(cloud.project, cloud.region) if gpu else None
+    choose(workers, "sdk_container_image", "image", image, "sdk_container_image")
+    if not workers.sdk_container_image:
+        rows[-1] = Setting("image", "Beam's own", "--sdk_container_image", False)
+    if setup.sdk_location == "default":
+        setup.sdk_location = "container"  # Beam itself is in every image
+    if setup.save_main_session is None:
+        setup.save_main_session = False  # Beam would save this command's, where nothing is defined
+    experiments = debug.experiments or []
+    processes = [name for name in experiments if name in _PROCESSES]
+    if not processes:
+        debug.add_experiment(_ONE_PROCESS)
+    shown = "one a machine" if _ONE_PROCESS in (processes or [_ONE_PROCESS]) else processes[0]
+    rows.append(Setting("processes", shown, "--experiments", bool(processes)))
+    choose(debug, "number_of_worker_harness_threads", "units at once, a process", _UNITS_AT_ONCE,
+           "number_of_worker_harness_threads")  # fmt: skip
+    given = cloud.job_name
+    cloud.job_name = given or _job_name(job.output)
+    return DataflowJob(
+        name=cloud.job_name,
+        project=cloud.project,
+        region=cloud.region,
+        settings=tuple(rows),
+        hints=hints,
+        warnings=tuple(_warnings(job)),
+    )
+
+
+def _gpu(options: PipelineOptions, job: JobSettings) -> str | None:
+    """Gives the GPU to ask for; None for none, or when the user asks in Beam's own words."""
+    given = options.view_as(DataflowOptions).gpu
+    own_words = _asked_in_beams_words(options)
+    if own_words and given not in ("auto", "none"):
+        raise UsageError(f"--gpu {given} and {own_words} exclude each other: give one of them")
+    if given == "none" or own_words:
+        return None
+    if given == "auto":
+        usable = (
+            name
+            for name, engine_options in job.cutter.options.items()
+            if registry.can_use_gpu(name) and engine_options.get("device") != "cpu"
+        )
+        if next(usable, None) is None:
+            return None
+        given = _GPU
+    if options.view_as(GoogleCloudOptions).flexrs_goal:
+        raise UsageError(
+            "--flexrs_goal: FlexRS has no GPUs: leave it out, or give --gpu none"
+        )  # fmt: skip
+    return given
+
+
+def _asked_in_beams_words(options: PipelineOptions) -> str | None:
+    for hint in options.view_as(StandardOptions).resource_hints or ():
+        if hint.startswith("accelerator="):
+            return f"--resource_hint {hint}"
+    for option in options.view_as(GoogleCloudOptions).dataflow_service_options or ():
+        if option.startswith("worker_accelerator="):
+            return f"--dataflow_service_options {option}"
+    return None
+
+
+def _gpu_machine(options: PipelineOptions) -> str:
+    given = options.view_as(DataflowOptions).gpu
+    machine = options.view_as(BeamWorkerOptions).machine_type
+    if machine:
+        return machine
+    if given == "auto":
+        return _GPU_MACHINES[_GPU]
+    if given == "none":
+        return _MACHINE
+    if given not in _GPU_MACHINES:
+        raise UsageError(
+            f"--gpu {given}: known are {', '.join(_GPU_MACHINES)}; another one needs "
+            f"--machine_type with a machine that carries it"
+        )
+    return _GPU_MACHINES[given]
+
+
+def _job_name(output: str) -> str:
+    """Names a job after its output; Dataflow wants lower-case letters, digits and dashes."""
+    dataset = re.sub(r"[^a-z0-9]+", "-", storage.basename(output).lower()).strip("-")[:24]
+    moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    return "-".join(filter(None, ["alphabeam", dataset, moment, os.urandom(2).hex()]))
+
+
+def _warnings(job: JobSettings) -> list[str]:
+    return [
+        f"--engine {name}: the key is read by the workers, and Dataflow's have neither this "
+        f"machine's environment nor its files: give --api_key gcp-secret:projects/… unless "
+        f"the image has it"
+        for name, settings in job.cutter.providers.items()
+        if not keys.is_readable_elsewhere(settings.api_key)
+    ]
