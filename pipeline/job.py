@@ -13,7 +13,7 @@ from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import AsIter, PBegin, PCollection
 
 from ..transforms.cutters import make_cutter
-from .dataset import committed_units, finish
+from .dataset import Totals, committed_units, finish
 from .heap import bound_heap
 from .manifest import Manifest, WorkUnit, plan_units
 from .paths import DatasetPaths
@@ -30,11 +30,17 @@ class CutOutDataset(beam.PTransform):
 
     Only units and reports, both tiny, leave a worker: the pictures are fetched, cut out and
     stored within one call for a unit.
+
+    Args:
+      job: what to do.
+      strict: fail, after everything is committed, when too many rows failed; otherwise whoever runs
+        the pipeline looks.
     """
 
-    def __init__(self, job: JobSettings) -> None:
+    def __init__(self, job: JobSettings, strict: bool = False) -> None:
         super().__init__()
         self._job = job
+        self._strict = strict
 
     def expand(self, pbegin: PBegin) -> PCollection[UnitReport]:
         job = self._job
@@ -45,11 +51,13 @@ class CutOutDataset(beam.PTransform):
             | "SpreadUnits" >> beam.Reshuffle()
             | "CutOutUnits" >> beam.ParDo(CutOutUnits(job))
         )
-        _ = (
+        totals: Any = (
             pbegin.pipeline
             | "Once" >> beam.Create([None], reshuffle=False)
             | "Finish" >> beam.ParDo(_Finish(job), AsIter(reports))
         )
+        if self._strict:
+            _ = totals | "ErrorRate" >> beam.Map(_check_error_rate, job)
         return reports
 
 
@@ -104,12 +112,21 @@ class _Finish(beam.DoFn):
     def __init__(self, job: JobSettings) -> None:
         self._job = job
 
-    def process(self, _: None, reports: Iterable[UnitReport]) -> Iterator[Any]:
+    def process(self, _: None, reports: Iterable[UnitReport]) -> Iterator[Totals]:
         for _report in reports:  # read to the end: only then has every unit been committed
             pass
-        yield finish(self._job)
+        totals = finish(self._job)
         if self._job.report:
             try:
                 write_report(self._job.output)
             except ReportUnavailable as error:
                 _LOG.warning("%s", error)
+        yield totals
+
+
+def _check_error_rate(totals: Totals, job: JobSettings) -> None:
+    if totals.error_rate > job.max_error_rate:
+        raise RuntimeError(
+            f"{totals.failed} of {totals.rows} rows failed, which is more than the max_error_rate "
+            f"{job.max_error_rate:g}; everything is committed in {job.output}"
+        )
