@@ -84,6 +84,8 @@ def parser() -> argparse.ArgumentParser:
     )
     plan.add_argument("--workers", type=int, default=1, metavar="N", help="at the same time (1)")
 
+    _command(commands, "yaml", _yaml, "where the transforms for Beam YAML are: a providers file")
+
     watch = _command(commands, "watch", _watch, "live progress of a run, read from its commits")
     watch.add_argument("output", help="the dataset's folder")
     return whole
@@ -247,6 +249,11 @@ def _compact(given: argparse.Namespace, _: list[str]) -> int:
 
     summary = compact(given.output, given.target_bytes, given.rows_per_file, progress=True)
     print(summary.text())
+    return DONE
+
+
+def _yaml(given: argparse.Namespace, _: list[str]) -> int:
+    print(os.path.join(os.path.dirname(__file__), "yaml", "providers.yaml"))
     return DONE
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import inspect
 import json
 from dataclasses import asdict
 from typing import Any
@@ -102,14 +101,3 @@ def _text(value: Any) -> str:
     if isinstance(value, list):
         return ",".join(map(str, value))
     return json.dumps(value) if isinstance(value, dict) else str(value)
-
-
-def _signature() -> inspect.Signature:
-    """Gives the options as a signature, by which Beam YAML checks a pipeline's."""
-    kind = inspect.Parameter.KEYWORD_ONLY
-    return inspect.Signature(
-        [inspect.Parameter(name, kind, default=None) for name in _actions()]
-    )
-
-
-CutOutDataset.__init__.__signature__ = _signature()  # pyright: ignore

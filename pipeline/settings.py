@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -100,6 +101,8 @@ def settings_from_options(options: PipelineOptions) -> JobSettings:
         raise UsageError(
             "--output is missing: give the folder of the dataset, for example --output cutouts"
         )
+    if "://" not in given_output.output:  # workers may live elsewhere
+        given_output.output = os.path.abspath(given_output.output)
     if given_output.overwrite and given_output.retry_failed:
         raise UsageError(
             "--overwrite and --retry_failed exclude each other: the one deletes what "

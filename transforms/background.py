@@ -18,6 +18,7 @@ from .sharing import Share, acquire_engine
 
 _FAILED = "failed"
 
+
 class Removed(NamedTuple):
     """What `RemoveBackground` gives: cutouts, and the images that failed."""
 

@@ -10,7 +10,7 @@ from apache_beam.typehints.row_type import RowTypeConstraint
 from apache_beam.typehints.schemas import named_fields_from_element_type
 
 from .records import Cutout, Failure, ImageRecord
-from .rows import Columns, find_columns, record_from_row
+from .rows import find_columns, record_from_row
 
 
 def or_none(kind: Any) -> Any:
