@@ -12,7 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from ..transforms.engines import registry
 from ..transforms.providers.catalogue import ADAPTERS
-from . import launch
+from . import launch, watching
 from .errors import UsageError
 from .options import GROUPS
 
@@ -107,7 +107,8 @@ def _command(
 def _run(given: argparse.Namespace, rest: list[str]) -> int:
     flags = [*_flags_of(given), *rest]
     _refuse_unknown(rest)
-    summary = launch.run(PipelineOptions(flags))
+    run = launch.run if given.watch is None else watching.run
+    summary = run(PipelineOptions(flags))
     print(summary.text())
     return BROKEN if summary.broken else DONE
 

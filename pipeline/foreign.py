@@ -21,7 +21,7 @@ from .settings import settings_from_options
 from .unit import UnitReport
 
 # What only the command line can do.
-_NOT_HERE = ("verbose",)
+_NOT_HERE = ("verbose", "watch")
 
 _REPORT_TYPE = RowTypeConstraint.from_fields(
     [

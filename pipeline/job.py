@@ -15,6 +15,7 @@ from apache_beam.pvalue import AsIter, PBegin, PCollection
 from ..transforms.cutters import make_cutter
 from .dataset import Totals, committed_units, finish
 from .heap import bound_heap
+from .intake import read_lots
 from .manifest import Manifest, WorkUnit, plan_units
 from .paths import DatasetPaths
 from .progress import TALLY
@@ -73,7 +74,7 @@ class PlanUnits(beam.DoFn):
         committed = set(committed_units(paths))
         units = rows = resumed = 0
         files: Counter[str] = Counter()
-        for unit in plan_units(manifest, job.unit_size):
+        for unit in plan_units(manifest, job.unit_size, lots=read_lots(paths)):
             units += 1
             rows += unit.rows
             files[unit.name.rpartition("-")[0]] += unit.rows

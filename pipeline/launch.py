@@ -74,7 +74,15 @@ def run(options: PipelineOptions) -> RunSummary:
     Raises:
       UsageError: the flags cannot work; nothing has been done then.
     """
-    job = settings_from_options(options)
+    return run_job(settings_from_options(options), options)
+
+
+def run_job(job: JobSettings, options: PipelineOptions) -> RunSummary:
+    """Runs what is left of a job.
+
+    Raises:
+      UsageError: the output holds something else, or an engine cannot be used.
+    """
     _choose_runner(options)
     begin(job)
     TALLY.reset()

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 HERE = os.path.dirname(__file__)
 
@@ -19,10 +19,12 @@ def environment(**others: str) -> dict[str, str]:
     return {**os.environ, "PATH": path, "PYTHONPATH": HERE, **others}
 
 
-def start(*arguments: str, **options: object) -> subprocess.Popen:
-    """Starts `python -m` with arguments."""
+def start(
+    *arguments: str, env: Mapping[str, str] | None = None, **options: object
+) -> subprocess.Popen:
+    """Starts `python -m` with arguments, and more in its environment."""
     command = [sys.executable, "-m", *arguments]
-    return subprocess.Popen(command, env=environment(), text=True, **options)  # type: ignore
+    return subprocess.Popen(command, env=environment(**(env or {})), text=True, **options)  # type: ignore
 
 
 def run(*arguments: str, cwd: object = None) -> subprocess.CompletedProcess:
