@@ -12,7 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from ..transforms.engines import registry
 from ..transforms.providers.catalogue import ADAPTERS
-from . import launch
+from . import launch, watching
 from .dataflow import DataflowOptions
 from .errors import UsageError
 from .options import GROUPS
@@ -86,6 +86,8 @@ def parser() -> argparse.ArgumentParser:
     )
     plan.add_argument("--workers", type=int, default=1, metavar="N", help="at the same time (1)")
 
+    _command(commands, "yaml", _yaml, "where the transforms for Beam YAML are: a providers file")
+
     watch = _command(commands, "watch", _watch, "live progress of a run, read from its commits")
     watch.add_argument("output", help="the dataset's folder")
     return whole
@@ -107,7 +109,8 @@ def _command(
 def _run(given: argparse.Namespace, rest: list[str]) -> int:
     flags = [*_flags_of(given), *rest]
     _refuse_unknown(rest)
-    summary = launch.run(PipelineOptions(flags))
+    run = launch.run if given.watch is None else watching.run
+    summary = run(PipelineOptions(flags))
     print(summary.text())
     return BROKEN if summary.broken else DONE
 
@@ -254,6 +257,11 @@ def _compact(given: argparse.Namespace, _: list[str]) -> int:
 
     summary = compact(given.output, given.target_bytes, given.rows_per_file, progress=True)
     print(summary.text())
+    return DONE
+
+
+def _yaml(given: argparse.Namespace, _: list[str]) -> int:
+    print(os.path.join(os.path.dirname(__file__), "yaml", "providers.yaml"))
     return DONE
 
 

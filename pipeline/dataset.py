@@ -18,6 +18,7 @@ from .cards.readme import dataset_card
 from .columns import data_schema, error_schema, output_names, picture_columns
 from .compaction import read_compaction, settle
 from .errors import UsageError
+from .intake import read_lots, write_lot
 from .markers import committed_units, read_markers
 from .paths import NULL_PARTITION, DatasetPaths
 from .settings import JobSettings
@@ -46,6 +47,7 @@ def begin(job: JobSettings) -> None:
         state of the manifest, or cannot be written.
     """
     paths = DatasetPaths(job.output)
+    lot = job.manifest.lot
     try:
         before = read_settings(paths)
         if before is None:
@@ -59,6 +61,8 @@ def begin(job: JobSettings) -> None:
             _check_same(before, job)
             settle(paths)
         _write_settings(paths, job, state="running", totals=Totals(), before=before)
+        if lot is not None and lot.files:
+            write_lot(paths, len(read_lots(paths)), lot)
     except UsageError:
         raise
     except Exception as error:  # every store raises exceptions of its own
@@ -225,10 +229,12 @@ def _check_same(before: dict[str, Any], job: JobSettings) -> None:
             f"--output {job.output} was made with other settings: {'; '.join(differences)}. Use "
             f"the same settings to resume, another --output, or --overwrite to start anew"
         )
-    if before["manifest"]["identity"] != job.manifest.identity:
+    new = job.manifest.lot
+    if new is not None and new.files and not job.grows:
         raise UsageError(
-            f"the manifest {job.manifest.uri} has changed since {job.output} was begun: use "
-            f"another --output, or --overwrite to start anew"
+            f"the manifest {job.manifest.uri} has changed since {job.output} was begun: it has "
+            f"{new.files} new files. --watch 0 takes them up; or use another --output, or "
+            f"--overwrite to start anew"
         )
 
 
@@ -248,7 +254,7 @@ def _as_json(values: dict[str, Any]) -> dict[str, Any]:
 def _clear(paths: DatasetPaths) -> None:
     """Deletes a dataset, and nothing else that may lie in its folder."""
     storage.remove(paths.uri(paths.SUCCESS))
-    for folder in (paths.MARKERS, *paths.CONTENT, paths.SCRATCH, paths.STAGING):
+    for folder in (paths.MARKERS, paths.MANIFEST, *paths.CONTENT, paths.SCRATCH, paths.STAGING):
         storage.remove_tree(paths.uri(folder))
     for name in (
         paths.PLAN,

@@ -18,14 +18,7 @@ from .errors import UsageError
 from .options import EngineOptions, OutputOptions, ProviderOptions, WorkerOptions
 from .paths import DatasetPaths
 
-# Flags that go to an engine of this machine as they are, when they are given.
-_ENGINE_FLAGS = (
-    "model", "revision", "device", "dtype", "resolution", "patch_order", "compile",
-    "subject_labels", "trust_remote_code", "onnx_mean", "onnx_std", "onnx_scale", "onnx_output",
-    "onnx_activation",
-)  # fmt: skip
-
-# Of those, the ones that change where and how fast an engine runs, and not what it is.
+# Flags that go to an engine and change where and how fast an engine runs, and not what it is.
 _PASSING = ("device", "batch_size", "compile")
 
 # Runners whose work happens on the machine that launches them; None becomes one of them.
@@ -82,7 +75,7 @@ def _engine(name: str, options: PipelineOptions, here: bool) -> dict[str, Any]:
     given = options.view_as(EngineOptions)
     wanted = {
         flag: value
-        for flag in _ENGINE_FLAGS
+        for flag in registry.OPTIONS
         if (value := getattr(given, flag)) not in (None, False)
     }
     if given.batch_size != "auto":

@@ -13,8 +13,9 @@ from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import AsIter, PBegin, PCollection
 
 from ..transforms.cutters import make_cutter
-from .dataset import committed_units, finish
+from .dataset import Totals, committed_units, finish
 from .heap import bound_heap
+from .intake import read_lots
 from .manifest import Manifest, WorkUnit, plan_units
 from .paths import DatasetPaths
 from .progress import TALLY
@@ -34,12 +35,17 @@ class CutOutDataset(beam.PTransform):
     Args:
       job: what to do.
       hints: resource hints of the stage that does it all, from fetch to write.
+      strict: fail, after everything is committed, when too many rows failed; otherwise whoever runs
+        the pipeline looks.
     """
 
-    def __init__(self, job: JobSettings, hints: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, job: JobSettings, hints: Mapping[str, str] | None = None, strict: bool = False
+    ) -> None:
         super().__init__()
         self._job = job
         self._hints = hints or {}
+        self._strict = strict
 
     def expand(self, pbegin: PBegin) -> PCollection[UnitReport]:
         job = self._job
@@ -50,11 +56,13 @@ class CutOutDataset(beam.PTransform):
             | "SpreadUnits" >> beam.Reshuffle()
             | "CutOutUnits" >> beam.ParDo(CutOutUnits(job)).with_resource_hints(**self._hints)
         )
-        _ = (
+        totals: Any = (
             pbegin.pipeline
             | "Once" >> beam.Create([None], reshuffle=False)
             | "Finish" >> beam.ParDo(_Finish(job), AsIter(reports))
         )
+        if self._strict:
+            _ = totals | "ErrorRate" >> beam.Map(_check_error_rate, job)
         return reports
 
 
@@ -70,7 +78,7 @@ class PlanUnits(beam.DoFn):
         committed = set(committed_units(paths))
         units = rows = resumed = 0
         files: Counter[str] = Counter()
-        for unit in plan_units(manifest, job.unit_size):
+        for unit in plan_units(manifest, job.unit_size, lots=read_lots(paths)):
             units += 1
             rows += unit.rows
             files[unit.name.rpartition("-")[0]] += unit.rows
@@ -109,12 +117,21 @@ class _Finish(beam.DoFn):
     def __init__(self, job: JobSettings) -> None:
         self._job = job
 
-    def process(self, _: None, reports: Iterable[UnitReport]) -> Iterator[Any]:
+    def process(self, _: None, reports: Iterable[UnitReport]) -> Iterator[Totals]:
         for _report in reports:  # read to the end: only then has every unit been committed
             pass
-        yield finish(self._job)
+        totals = finish(self._job)
         if self._job.report:
             try:
                 write_report(self._job.output)
             except ReportUnavailable as error:
                 _LOG.warning("%s", error)
+        yield totals
+
+
+def _check_error_rate(totals: Totals, job: JobSettings) -> None:
+    if totals.error_rate > job.max_error_rate:
+        raise RuntimeError(
+            f"{totals.failed} of {totals.rows} rows failed, which is more than the max_error_rate "
+            f"{job.max_error_rate:g}; everything is committed in {job.output}"
+        )

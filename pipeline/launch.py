@@ -79,7 +79,15 @@ def run(options: PipelineOptions) -> RunSummary | Submission:
     """
     if dataflow.is_chosen(options):
         return _run_on_dataflow(options)
-    job = settings_from_options(options)
+    return run_job(settings_from_options(options), options)
+
+
+def run_job(job: JobSettings, options: PipelineOptions) -> RunSummary:
+    """Runs what is left of a job.
+
+    Raises:
+      UsageError: the output holds something else, or an engine cannot be used.
+    """
     _choose_runner(options)
     begin(job)
     TALLY.reset()

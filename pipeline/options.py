@@ -43,6 +43,13 @@ class ManifestOptions(PipelineOptions):
             metavar="ROWS",
             help="rows in a work unit, the piece that is committed and resumed (256)",
         )
+        parser.add_argument(
+            "--watch",
+            type=float,
+            metavar="SECONDS",
+            help="also take up files that are new in the manifest's folder or glob: look every so "
+            "many seconds until stopped, or just once with 0",
+        )
 
 
 class OutputOptions(PipelineOptions):

@@ -38,6 +38,7 @@ class DatasetPaths:
     EVALUATION = "evaluation.json"
     EVALUATION_ROWS = "evaluation.parquet"
     MARKERS = "_units"
+    MANIFEST = "_manifest"
     SCRATCH = "_tmp"
     LEDGER = "_ledger"
     STAGING = "_compacting"
@@ -89,6 +90,10 @@ class DatasetPaths:
     def staged(cls, path: str) -> str:
         """Gives where a file waits until a compaction is settled."""
         return f"{cls.STAGING}/{path}"
+
+    @classmethod
+    def lot(cls, number: int) -> str:
+        return f"{cls.MANIFEST}/{number:09d}.parquet"
 
     @classmethod
     def marker(cls, unit: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,9 +19,13 @@ from ..transforms.matte import ComposeSettings, parse_background
 from .columns import SCHEMA_VERSION
 from .engine_settings import cutter_settings, recorded_engines
 from .errors import UsageError
+from .intake import known_lots
 from .layouts.catalogue import LAYOUTS
 from .manifest import Manifest, open_manifest
+from .manifests.files import Look, ManifestChanged
 from .options import EngineOptions, ManifestOptions, OutputOptions, WorkerOptions
+
+_LONGEST_QUIET = 10.0
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,7 @@ class JobSettings:
       cutter: what cuts out.
       chain: limits, output form and concurrency.
       overwrite, retry_failed: what to do about what an earlier run left.
+      grows: whether new files of the manifest are taken up, beside those of earlier runs.
       max_error_rate: share of failed rows, 0..1, above which the run counts as failed.
       report: whether a report is written at the end.
     """
@@ -49,6 +55,7 @@ class JobSettings:
     chain: ChainSettings
     overwrite: bool = False
     retry_failed: bool = False
+    grows: bool = False
     max_error_rate: float = 1.0
     report: bool = True
 
@@ -100,6 +107,8 @@ def settings_from_options(options: PipelineOptions) -> JobSettings:
         raise UsageError(
             "--output is missing: give the folder of the dataset, for example --output cutouts"
         )
+    if "://" not in given_output.output:  # workers may live elsewhere
+        given_output.output = os.path.abspath(given_output.output)
     if given_output.overwrite and given_output.retry_failed:
         raise UsageError(
             "--overwrite and --retry_failed exclude each other: the one deletes what "
@@ -123,13 +132,15 @@ def settings_from_options(options: PipelineOptions) -> JobSettings:
     ):  # fmt: skip
         if value is not None and value <= 0:
             raise UsageError(f"--{flag} must be greater than 0: given {value}")
-    chain = _chain(given_output, workers, options)
-    try:
-        manifest = open_manifest(
-            given_manifest.manifest, given_manifest.image_column, given_manifest.key_column
+    if given_manifest.watch is not None and given_manifest.watch < 0:
+        raise UsageError(
+            f"--watch is the seconds between two looks, 0 for a single one: "
+            f"given {given_manifest.watch:g}"
         )
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    chain = _chain(given_output, workers, options)
+    known = known_lots(given_output.output, given_manifest.manifest)
+    look = Look([] if given_output.overwrite else known, quiet_seconds(given_manifest.watch))
+    manifest = look_at_manifest(options, look)
     partition_by = _partition_by(given_manifest.partition_by, manifest.schema)
     cutter = cutter_settings(options)  # last: it may have to fetch a model
     return JobSettings(
@@ -142,9 +153,34 @@ def settings_from_options(options: PipelineOptions) -> JobSettings:
         chain=chain,
         overwrite=given_output.overwrite,
         retry_failed=given_output.retry_failed,
+        grows=given_manifest.watch is not None,
         max_error_rate=given_output.max_error_rate,
         report=not given_output.no_report,
     )
+
+
+def look_at_manifest(options: PipelineOptions, look: Look) -> Manifest:
+    """Looks at what the manifest is now.
+
+    Raises:
+      UsageError: it cannot be used; caused by a `ManifestUnusable` that says why.
+    """
+    given = options.view_as(ManifestOptions)
+    try:
+        return open_manifest(given.manifest, given.image_column, given.key_column, look)
+    except ManifestChanged as error:
+        raise UsageError(
+            f"the manifest {given.manifest} has changed since "
+            f"{options.view_as(OutputOptions).output} was begun: {error}; use another --output, or "
+            f"--overwrite to start anew"
+        ) from error
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def quiet_seconds(watch: float | None) -> float:
+    """Gives for how long a new file must have been left alone; a while, however rare the looks."""
+    return min(watch or 0.0, _LONGEST_QUIET)
 
 
 def _chain(output: Any, workers: Any, options: PipelineOptions) -> ChainSettings:

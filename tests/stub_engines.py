@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 
@@ -66,6 +67,16 @@ class FailsOnce(Disc):
         if not FailsOnce.failed:
             FailsOnce.failed = True
             raise OSError("no luck")
+
+
+class Slow(Disc):
+    """Takes its time, so that a run can be stopped while it works."""
+
+    parallel = False
+
+    def predict(self, pictures):
+        time.sleep(0.2)
+        return super().predict(pictures)
 
 
 class Unloadable(Disc):

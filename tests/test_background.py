@@ -90,6 +90,8 @@ def test_rows_keep_their_other_columns_and_types(photos):
         assert_that(failures, check(the_failure_is_a_row), "failures")
         types = dict(named_fields_from_element_type(cutouts.element_type))
         assert (types["image"], types["price"], types["width"]) == (bytes, np.float64, np.int64)
+        assert (types["mask"], types["bbox_x"]) == (bytes | None, np.int64 | None)
+        assert typing.Any not in types.values()
 
 
 def test_beam_rows_work_without_a_class(photos):

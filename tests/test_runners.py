@@ -2,7 +2,9 @@
 
 import pytest
 from photographs import write_manifest
-from test_job import run, stored
+from processes import free_port, server
+from processes import run as run_process
+from test_job import DISC, run, stored
 
 from alphabeam.pipeline.verify import verify
 
@@ -35,6 +37,30 @@ def expected(manifest, tmp_path_factory):
 def test_runners_write_the_same_bytes(manifest, expected, tmp_path, monkeypatch, flags):
     monkeypatch.setenv("PYTHONPATH", __file__.rpartition("/")[0])
     assert run(manifest, tmp_path / "out", "--unit_size", "4", *flags) == 0
+    assert stored(tmp_path / "out") == expected
+    assert verify(str(tmp_path / "out")).faults == ()
+
+
+def test_a_job_server_and_workers_of_its_own_write_the_same_bytes(manifest, expected, tmp_path):
+    jobs, pool = free_port(), free_port()
+    (tmp_path / "elsewhere").mkdir()
+    with (
+        server(
+            jobs, "apache_beam.runners.portability.local_job_service_main", f"--port={jobs}"
+        ),
+        server(
+            pool, "apache_beam.runners.worker.worker_pool_main", f"--service_port={pool}",
+            cwd=tmp_path / "elsewhere",
+        ),
+    ):  # fmt: skip
+        done = run_process(
+            "alphabeam.pipeline", "run", "--manifest", manifest, "--output", "out",
+            "--unit_size", "4", *DISC, "--runner", "PortableRunner",
+            f"--job_endpoint=localhost:{jobs}", "--environment_type=EXTERNAL",
+            f"--environment_config=localhost:{pool}", cwd=tmp_path,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "24 rows: 24 cutouts, 0 errors" in done.stdout
     assert stored(tmp_path / "out") == expected
     assert verify(str(tmp_path / "out")).faults == ()
 

@@ -6,13 +6,15 @@ import hashlib
 import posixpath
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 
 from ...transforms.errors import ManifestError
 from ...transforms.records import ImageRecord
 from ...transforms.rows import Columns, is_web
+from .lots import Lot
 
 _MAX_STEM = 40
 
@@ -35,6 +37,7 @@ class Manifest:
         of the files.
       files: how many there are.
       bytes: how much they hold.
+      lot: those of them that are new; stays on the machine that launches the job.
     """
 
     uri: str
@@ -45,6 +48,10 @@ class Manifest:
     identity: str
     files: int
     bytes: int
+    lot: Lot | None = field(default=None, compare=False, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "lot": None}
 
     def relative(self, file: str) -> str:
         """Gives the name of one of the manifest's files relative to its base."""

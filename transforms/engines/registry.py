@@ -14,6 +14,13 @@ from .contract import Engine, EngineUnusable
 
 ENTRY_POINT_GROUP = "alphabeam.engines"
 
+# What engines may be asked for, each what it knows of; the names are those of the flags.
+OPTIONS = (
+    "model", "revision", "device", "dtype", "resolution", "patch_order", "compile",
+    "subject_labels", "trust_remote_code", "onnx_mean", "onnx_std", "onnx_scale", "onnx_output",
+    "onnx_activation",
+)  # fmt: skip
+
 # What an engine that knows nothing of them does anyway.
 _HARMLESS = {"device": ("auto", "cpu"), "dtype": ("auto",)}
 

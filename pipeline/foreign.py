@@ -1,0 +1,103 @@
+"""The whole job for pipelines that give plain values only: Beam YAML and other languages."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+from dataclasses import asdict
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.pvalue import PBegin, PCollection, Row
+from apache_beam.typehints.row_type import RowTypeConstraint
+
+from . import job as jobs
+from .dataset import begin
+from .errors import UsageError
+from .options import GROUPS
+from .settings import settings_from_options
+from .unit import UnitReport
+
+# What only the command line can do.
+_NOT_HERE = ("verbose", "watch")
+
+_REPORT_TYPE = RowTypeConstraint.from_fields(
+    [
+        ("unit", str),
+        ("rows", int),
+        ("done", int),
+        ("failed", int),
+        ("errors", dict[str, int]),
+        ("fresh", int),
+    ]
+)
+
+
+class CutOutDataset(beam.PTransform):
+    """Makes the whole dataset of a manifest, as `alphabeam run` does; gives a row for each unit.
+
+    Takes no input. The options are the flags of `alphabeam run` and have their names; a dataset
+    that is there already is resumed. Where more rows fail than `max_error_rate` allows, the
+    pipeline fails once everything is committed. The rows that come out have the columns `unit`,
+    `rows`, `done`, `failed`, `errors` (failed rows by kind of error) and `fresh` (pictures that
+    this run worked on).
+    """
+
+    _yaml_requires_inputs = False
+
+    def __init__(self, **options: Any) -> None:
+        """Checks the names of the options.
+
+        Raises:
+          UsageError: there is no such flag.
+        """
+        super().__init__()
+        self._flags = _flags(options)
+
+    def expand(self, pbegin: PBegin) -> PCollection:
+        options = PipelineOptions(self._flags)
+        runner = pbegin.pipeline.options.view_as(StandardOptions).runner
+        options.view_as(StandardOptions).runner = runner
+        job = settings_from_options(options)
+        begin(job)
+        reports = pbegin | "Job" >> jobs.CutOutDataset(job, strict=True)
+        return reports | "Rows" >> beam.Map(_report_row).with_output_types(_REPORT_TYPE)
+
+
+def _report_row(report: UnitReport) -> Row:
+    return Row(**asdict(report))
+
+
+def _actions() -> dict[str, argparse.Action]:
+    parser: Any = argparse.ArgumentParser(add_help=False)
+    for group in GROUPS:
+        group._add_argparse_args(parser)
+    return {action.dest: action for action in parser._actions if action.dest not in _NOT_HERE}
+
+
+def _flags(options: dict[str, Any]) -> list[str]:
+    """Turns options into the flags of the command line."""
+    actions = _actions()
+    flags = []
+    for name, value in options.items():
+        if name not in actions:
+            nearest = difflib.get_close_matches(name, actions, n=1)
+            hint = f"did you mean {nearest[0]!r}?" if nearest else "see alphabeam run --help"
+            raise UsageError(f"CutOutDataset has no option {name!r}: {hint}")
+        if actions[name].nargs == 0:
+            if not isinstance(value, bool):
+                raise UsageError(f"CutOutDataset: {name} is true or false: given {value!r}")
+            flags += [f"--{name}"] if value else []
+        elif isinstance(value, list) and isinstance(actions[name], argparse._AppendAction):
+            flags += [f"--{name}={one}" for one in value]
+        elif value is not None:
+            flags.append(f"--{name}={_text(value)}")
+    return flags
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return json.dumps(value) if isinstance(value, dict) else str(value)
