@@ -66,6 +66,7 @@ _CUTOUT_FIELDS: tuple[tuple[str, Any], ...] = (
     ("attempts", int),
     ("cost_usd", float | None),
     ("provider_request_id", str | None),
+    ("provider_resized", bool | None),
     ("escalated_from", str | None),
     ("escalated_confidence", float | None),
 )

@@ -79,8 +79,10 @@ def cut_out_hosted(
     )
 
 
-def engine_info(provider: Provider, result: Result | None = None) -> EngineInfo:
-    """Gives what rows record of a provider, and of one answer."""
+def engine_info(
+    provider: Provider, result: Result | None = None, size: tuple[int, int] | None = None
+) -> EngineInfo:
+    """Gives what rows record of a provider, and of one answer to a source of a size, if known."""
     name = provider.adapter.name
     info = EngineInfo(name, provider.adapter.model, "", "hosted", "")
     if result is None:
@@ -90,6 +92,7 @@ def engine_info(provider: Provider, result: Result | None = None) -> EngineInfo:
         attempts=result.attempts,
         cost_usd=result.cost_usd,
         provider_request_id=result.request_id,
+        provider_resized=None if size is None else result.resized,
     )
 
 
@@ -217,6 +220,6 @@ def _composed(
         source=source,
         stats=composed.stats,
         confidence=None,
-        engine=engine_info(provider, result),
+        engine=engine_info(provider, result, request.job.size),
         seconds=seconds,
     )
