@@ -45,7 +45,7 @@ def cutter_settings(options: PipelineOptions) -> CutterSettings:
         raise UsageError(
             f"--engine takes a name, or different names with commas between: given {given.engine!r}"
         )
-    here = options.view_as(StandardOptions).runner in RUNNERS_HERE
+    here = works_here(options)
     local, providers = {}, {}
     for name in names:
         if name in ADAPTERS:
@@ -60,6 +60,11 @@ def cutter_settings(options: PipelineOptions) -> CutterSettings:
         raise UsageError(f"--escalate_when: {error}") from error
     share = options.view_as(WorkerOptions).share_model
     return CutterSettings(names, local, providers, doubtful, share)
+
+
+def works_here(options: PipelineOptions) -> bool:
+    """Tells whether the work happens on the machine that launches it."""
+    return options.view_as(StandardOptions).runner in RUNNERS_HERE
 
 
 def recorded_engines(cutter: CutterSettings) -> dict[str, Any]:

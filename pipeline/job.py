@@ -13,6 +13,7 @@ from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import AsIter, PBegin, PCollection
 
 from ..transforms.cutters import make_cutter
+from .announcements import make_announcer
 from .dataset import committed_units, finish
 from .heap import bound_heap
 from .manifest import Manifest, WorkUnit, plan_units
@@ -89,9 +90,10 @@ class CutOutUnits(beam.DoFn):
     def setup(self) -> None:
         bound_heap()
         self._cutter = make_cutter(self._job.cutter)
+        self._announcer = make_announcer(self._job.output, self._job.webhook)
 
     def process(self, unit: WorkUnit) -> Iterator[UnitReport]:
-        yield write_unit(unit, self._job, self._cutter, self._count)
+        yield write_unit(unit, self._job, self._cutter, self._count, self._announcer)
 
     def _count(self, done: bool) -> None:
         TALLY.picture(done)
@@ -107,9 +109,13 @@ class _Finish(beam.DoFn):
     def process(self, _: None, reports: Iterable[UnitReport]) -> Iterator[Any]:
         for _report in reports:  # read to the end: only then has every unit been committed
             pass
-        yield finish(self._job)
+        totals = finish(self._job)
+        yield totals
         if self._job.report:
             try:
                 write_report(self._job.output)
             except ReportUnavailable as error:
                 _LOG.warning("%s", error)
+        announcer = make_announcer(self._job.output, self._job.webhook)
+        if announcer is not None:
+            announcer.finished(totals)

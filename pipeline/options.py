@@ -6,6 +6,8 @@ import argparse
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from .delivery_options import DeliveryOptions, SourceOptions
+
 
 class ManifestOptions(PipelineOptions):
     """Which pictures."""
@@ -309,5 +311,7 @@ GROUPS: tuple[type[PipelineOptions], ...] = (
     OutputOptions,
     EngineOptions,
     ProviderOptions,
+    SourceOptions,
+    DeliveryOptions,
     WorkerOptions,
 )
