@@ -160,7 +160,8 @@ def _key(secret: Secret) -> bytes:
     text = secret.reveal()
     if not text.startswith(_ENCODED):
         return text.encode()
+    encoded = text.removeprefix(_ENCODED).rstrip("=")
     try:
-        return base64.b64decode(text.removeprefix(_ENCODED), validate=True)
+        return base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
     except binascii.Error:
         raise ValueError(f"a secret that begins with {_ENCODED} goes on with base64") from None

@@ -190,7 +190,11 @@ class Website:
                 site._next_answer(self.path.partition("?")[0])(self)
                 self.wfile.flush()
 
-            do_PUT = do_POST = do_GET
+            def do_PUT(self) -> None:
+                self.do_GET()
+
+            def do_POST(self) -> None:
+                self.do_GET()
 
             def log_message(self, format: str, *args: object) -> None:
                 """Says nothing."""
