@@ -16,7 +16,7 @@ from ..transforms.cutters import CutterSettings
 from ..transforms.fetch import FetchLimits
 from ..transforms.matte import ComposeSettings, parse_background
 from .columns import SCHEMA_VERSION
-from .engine_settings import cutter_settings, recorded_engines, works_here
+from .engine_settings import check_sources, cutter_settings, recorded_engines, works_here
 from .errors import UsageError
 from .layouts.catalogue import LAYOUTS
 from .manifest import Manifest, open_manifest
@@ -148,6 +148,7 @@ def settings_from_options(options: PipelineOptions) -> JobSettings:
     upload_column = check_upload_column(delivery.upload_column, manifest.schema, partition_by)
     webhook = check_webhook(delivery.webhook_url, delivery.webhook_secret, here=works_here(options))
     cutter = cutter_settings(options)  # last: it may have to fetch a model
+    check_sources(cutter, manifest, given_output.preserve_alpha)
     return JobSettings(
         manifest=manifest,
         output=given_output.output,
