@@ -11,7 +11,7 @@ import pyarrow as pa
 from ..transforms.mask_stats import MaskStats
 from ..transforms.records import EngineInfo, Failure, SourceInfo
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _DATA_FIELDS = [
     pa.field("key", pa.string()),
@@ -61,6 +61,7 @@ _DATA_FIELDS = [
     pa.field("attempts", pa.int32()),
     pa.field("cost_usd", pa.float64()),
     pa.field("provider_request_id", pa.string()),
+    pa.field("provider_resized", pa.bool_()),
     pa.field("escalated_from", pa.string()),
     pa.field("escalated_confidence", pa.float64()),
 ]
@@ -204,6 +205,7 @@ def data_table(cutouts: Sequence[StoredCutout], extra: pa.Table, settings_hash: 
                 "attempts": engine.attempts,
                 "cost_usd": engine.cost_usd,
                 "provider_request_id": engine.provider_request_id,
+                "provider_resized": engine.provider_resized,
                 "escalated_from": engine.escalated_from,
                 "escalated_confidence": engine.escalated_confidence,
             }

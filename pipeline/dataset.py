@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import uuid
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
@@ -87,7 +88,14 @@ def finish(job: JobSettings) -> Totals:
             f"{totals.rows} of {plan['rows'] if plan else 'an unknown number of'} rows are "
             f"committed in {job.output}: run the same command again to go on"
         )
-    values = _write_settings(paths, job, state="complete", totals=totals, engine=summary.engine)
+    values = _write_settings(
+        paths,
+        job,
+        state="complete",
+        totals=totals,
+        engine=summary.engine,
+        before=read_settings(paths),
+    )
     _write_cards(paths, values, summary)
     paths.write(paths.SUCCESS, b"")
     if paths.scratch:
@@ -254,7 +262,9 @@ def _as_json(values: dict[str, Any]) -> dict[str, Any]:
 def _clear(paths: DatasetPaths) -> None:
     """Deletes a dataset, and nothing else that may lie in its folder."""
     storage.remove(paths.uri(paths.SUCCESS))
-    for folder in (paths.MARKERS, paths.MANIFEST, *paths.CONTENT, paths.SCRATCH, paths.STAGING):
+    for folder in (
+        paths.MARKERS, paths.MANIFEST, *paths.CONTENT, paths.SCRATCH, paths.STAGING, paths.UNTOLD
+    ):  # fmt: skip
         storage.remove_tree(paths.uri(folder))
     for name in (
         paths.PLAN,
@@ -279,15 +289,16 @@ def _write_settings(
     before: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     storage.remove(paths.uri(paths.SUCCESS))
+    known = before or {}
     values = {
         "alphabeam": 1,
+        "id": known.get("id") or str(uuid.uuid4()),
+        "runs": known.get("runs", 0) + (state == "running"),
         "state": state,
         "updated": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "settings": job.recorded(),
         "settings_hash": job.settings_hash,
-        "engine": engine
-        or (before or {}).get("engine")
-        or {"engine": ",".join(job.cutter.engines)},
+        "engine": engine or known.get("engine") or {"engine": ",".join(job.cutter.engines)},
         "manifest": {
             "uri": job.manifest.uri,
             "identity": job.manifest.identity,

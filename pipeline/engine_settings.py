@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
+from ..transforms import storage
 from ..transforms.conditions import Condition
 from ..transforms.cutters import CutterSettings
 from ..transforms.engines import registry
@@ -14,8 +16,17 @@ from ..transforms.providers import keys
 from ..transforms.providers.catalogue import ADAPTERS, make_adapter
 from ..transforms.providers.endpoints import Endpoints
 from ..transforms.providers.settings import ProviderSettings
+from ..transforms.providers.staging import Staging, stages, takes_only_addresses
+from ..transforms.rows import is_web
 from .errors import UsageError
-from .options import EngineOptions, OutputOptions, ProviderOptions, WorkerOptions
+from .manifest import Manifest
+from .options import (
+    EngineOptions,
+    OutputOptions,
+    ProviderOptions,
+    SourceOptions,
+    WorkerOptions,
+)
 from .paths import DatasetPaths
 
 # Flags that go to an engine and change where and how fast an engine runs, and not what it is.
@@ -38,7 +49,7 @@ def cutter_settings(options: PipelineOptions) -> CutterSettings:
         raise UsageError(
             f"--engine takes a name, or different names with commas between: given {given.engine!r}"
         )
-    here = options.view_as(StandardOptions).runner in RUNNERS_HERE
+    here = works_here(options)
     local, providers = {}, {}
     for name in names:
         if name in ADAPTERS:
@@ -55,6 +66,11 @@ def cutter_settings(options: PipelineOptions) -> CutterSettings:
     return CutterSettings(names, local, providers, doubtful, share)
 
 
+def works_here(options: PipelineOptions) -> bool:
+    """Tells whether the work happens on the machine that launches it."""
+    return options.view_as(StandardOptions).runner in RUNNERS_HERE
+
+
 def recorded_engines(cutter: CutterSettings) -> dict[str, Any]:
     """Gives the settings of what cuts out that decide what the rows are, as plain JSON values."""
     recorded: dict[str, Any] = {"engine": ",".join(cutter.engines)}
@@ -66,6 +82,8 @@ def recorded_engines(cutter: CutterSettings) -> dict[str, Any]:
         changes = make_adapter(name, provider.options).result_options()
         if changes:
             recorded.setdefault("engine_options", {})[name] = changes
+    if any(provider.download_first for provider in cutter.providers.values()):
+        recorded["download_first"] = True
     if cutter.doubtful is not None:
         recorded["escalate_when"] = cutter.doubtful.text
     return recorded
@@ -91,6 +109,7 @@ def _engine(name: str, options: PipelineOptions, here: bool) -> dict[str, Any]:
 
 def _provider(name: str, options: PipelineOptions, here: bool) -> ProviderSettings:
     given = options.view_as(ProviderOptions)
+    sources = options.view_as(SourceOptions)
     workers = options.view_as(WorkerOptions)
     output = options.view_as(OutputOptions).output
     if given.max_cost_usd is not None and given.max_cost_usd < 0:
@@ -112,14 +131,69 @@ def _provider(name: str, options: PipelineOptions, here: bool) -> ProviderSettin
             allow_private_hosts=workers.allow_private_hosts,
             max_image_bytes=workers.max_image_bytes,
             max_image_pixels=workers.max_image_pixels,
+            staging_uri=_staging_uri(sources, output),
+            staging_url=sources.staging_url,
+            download_first=sources.download_first,
         )
         adapter = make_adapter(name, settings.options, Endpoints(settings.provider_urls))
         keys.check_reference(settings.api_key)
         if here:
             keys.resolve(settings.api_key, adapter.key_variable)
+        if settings.staging_uri is not None and stages(adapter, settings):
+            staging = Staging(settings.staging_uri, settings.staging_url)
+            if here:
+                staging.check()
     except ValueError as error:
         raise UsageError(f"--engine {name}: {error}") from error
     return settings
+
+
+def _staging_uri(sources: Any, output: str) -> str | None:
+    """Checks the place for staged pictures as far as its name goes."""
+    if sources.staging_uri is None:
+        if sources.staging_url is not None:
+            raise UsageError(
+                "--staging_url is the public address of --staging_uri, which is not given"
+            )
+        return None
+    if _spelt(sources.staging_uri).startswith(_spelt(output)):
+        raise UsageError(
+            f"--staging_uri {sources.staging_uri} is within --output, where only the dataset is: "
+            f"give another folder"
+        )
+    return sources.staging_uri
+
+
+def _spelt(folder: str) -> str:
+    if storage.is_local(folder):
+        folder = os.path.abspath(storage.local_path(folder))
+    return folder.rstrip("/") + "/"
+
+
+def check_sources(cutter: CutterSettings, manifest: Manifest, preserve_alpha: bool) -> None:
+    """Refuses what a provider that fetches every picture itself cannot do, as far as it is known.
+
+    Raises:
+      UsageError: no picture of the job could reach the provider.
+    """
+    for name, settings in cutter.providers.items():
+        adapter = make_adapter(name, settings.options)
+        if not takes_only_addresses(adapter) or stages(adapter, settings):
+            continue
+        for why, holds in (
+            (f"the manifest {manifest.uri} is pictures of a store", _is_listed(manifest)),
+            ("--preserve_alpha needs every picture here first", preserve_alpha),
+            ("--download_first gets every picture here first", settings.download_first),
+        ):
+            if holds:
+                raise UsageError(
+                    f"--engine {name} fetches pictures from public addresses only, and {why}: give "
+                    f"--staging_uri, a folder on gs:// or s3:// through which they go"
+                )
+
+
+def _is_listed(manifest: Manifest) -> bool:
+    return manifest.kind == "images" and not is_web(manifest.uri)
 
 
 def _provider_options(name: str, text: str | None) -> dict[str, Any]:

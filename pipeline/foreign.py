@@ -63,7 +63,8 @@ class CutOutDataset(beam.PTransform):
         job = settings_from_options(options)
         begin(job)
         reports = pbegin | "Job" >> jobs.CutOutDataset(job, strict=True)
-        return reports | "Rows" >> beam.Map(_report_row).with_output_types(_REPORT_TYPE)
+        rows: Any = reports | "Rows" >> beam.Map(_report_row).with_output_types(_REPORT_TYPE)
+        return rows
 
 
 def _report_row(report: UnitReport) -> Row:

@@ -13,6 +13,7 @@ from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import AsIter, PBegin, PCollection
 
 from ..transforms.cutters import make_cutter
+from .announcements import make_announcer
 from .dataset import Totals, committed_units, finish
 from .heap import bound_heap
 from .intake import read_lots
@@ -102,9 +103,10 @@ class CutOutUnits(beam.DoFn):
     def setup(self) -> None:
         bound_heap()
         self._cutter = make_cutter(self._job.cutter)
+        self._announcer = make_announcer(self._job.output, self._job.webhook)
 
     def process(self, unit: WorkUnit) -> Iterator[UnitReport]:
-        yield write_unit(unit, self._job, self._cutter, self._count)
+        yield write_unit(unit, self._job, self._cutter, self._count, self._announcer)
 
     def _count(self, done: bool) -> None:
         TALLY.picture(done)
@@ -126,6 +128,9 @@ class _Finish(beam.DoFn):
                 write_report(self._job.output)
             except ReportUnavailable as error:
                 _LOG.warning("%s", error)
+        announcer = make_announcer(self._job.output, self._job.webhook)
+        if announcer is not None:
+            announcer.finished(totals)
         yield totals
 
 

@@ -13,6 +13,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from ..transforms import storage
 from ..transforms.engines.registry import EngineUnusable
 from . import dataflow
+from .announcements import Untold, make_announcer, read_untold
 from .dataset import Totals, add_up, begin, read_markers
 from .errors import RunError, UsageError
 from .job import CutOutDataset
@@ -36,6 +37,7 @@ class RunSummary:
       seconds: this run took.
       fresh: pictures that this run worked on.
       max_error_rate: above which the run counts as broken.
+      untold: posts that the webhook did not take.
     """
 
     output: str
@@ -43,10 +45,11 @@ class RunSummary:
     seconds: float
     fresh: int
     max_error_rate: float
+    untold: tuple[Untold, ...] = ()
 
     @property
     def broken(self) -> bool:
-        return self.totals.error_rate > self.max_error_rate
+        return self.totals.error_rate > self.max_error_rate or bool(self.untold)
 
     def text(self) -> str:
         """Gives the closing lines."""
@@ -63,10 +66,15 @@ class RunSummary:
             lines.append(f"report: {report}")
         if totals.cost_usd:
             lines.insert(-1, f"paid: ${totals.cost_usd:,.3f}")
-        if self.broken:
+        if totals.error_rate > self.max_error_rate:
             lines.append(
                 f"error rate {totals.error_rate:.3f} is above --max_error_rate "
                 f"{self.max_error_rate:g}; --retry_failed runs the failed rows again"
+            )
+        if self.untold:
+            lines.append(
+                f"{len(self.untold):,} posts to the webhook are not delivered "
+                f"({self.untold[0].error or 'not tried'}); the same command posts them again"
             )
         return "\n".join(lines)
 
@@ -122,7 +130,8 @@ def _run_on_dataflow(options: PipelineOptions) -> RunSummary | Submission:
 def _summary(job: JobSettings, committed: Totals, seconds: float) -> RunSummary:
     totals = add_up(read_markers(DatasetPaths(job.output)))
     fresh = totals.rows - committed.rows + (committed.failed if job.retry_failed else 0)
-    return RunSummary(job.output, totals, seconds, fresh, job.max_error_rate)
+    untold = tuple(read_untold(job.output)) if job.webhook else ()
+    return RunSummary(job.output, totals, seconds, fresh, job.max_error_rate, untold)
 
 
 def _run_graph(job: JobSettings, options: PipelineOptions) -> None:
@@ -136,10 +145,13 @@ def _run_graph(job: JobSettings, options: PipelineOptions) -> None:
         if "KeyboardInterrupt" in str(error):  # how the in-memory runner hands on Ctrl-C
             raise KeyboardInterrupt from error
         _LOG.debug("the run stopped", exc_info=True)
-        told = " ".join(str(error).split())
+        told = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+        announcer = make_announcer(job.output, job.webhook)
+        if announcer is not None:
+            announcer.stopped(told)
         raise RunError(
-            f"the run stopped: {type(error).__name__}: {told[:500]}; what is committed stays, and "
-            f"the same command goes on from there (--verbose shows where it happened)"
+            f"the run stopped: {told}; what is committed stays, and the same command goes on from "
+            f"there (--verbose shows where it happened)"
         ) from error
 
 

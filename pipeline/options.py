@@ -6,6 +6,8 @@ import argparse
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from .delivery_options import DeliveryOptions, SourceOptions
+
 
 class ManifestOptions(PipelineOptions):
     """Which pictures."""
@@ -316,5 +318,7 @@ GROUPS: tuple[type[PipelineOptions], ...] = (
     OutputOptions,
     EngineOptions,
     ProviderOptions,
+    SourceOptions,
+    DeliveryOptions,
     WorkerOptions,
 )

@@ -42,6 +42,7 @@ class DatasetPaths:
     SCRATCH = "_tmp"
     LEDGER = "_ledger"
     STAGING = "_compacting"
+    UNTOLD = "_untold"
     # Folders that hold nothing but what commit markers list.
     CONTENT = ("data", "images", "masks", "shards", "errors")
 

@@ -17,13 +17,21 @@ from ..transforms.cutters import CutterSettings
 from ..transforms.fetch import FetchLimits
 from ..transforms.matte import ComposeSettings, parse_background
 from .columns import SCHEMA_VERSION
-from .engine_settings import cutter_settings, recorded_engines
+from .engine_settings import check_sources, cutter_settings, recorded_engines, works_here
 from .errors import UsageError
 from .intake import known_lots
 from .layouts.catalogue import LAYOUTS
 from .manifest import Manifest, open_manifest
 from .manifests.files import Look, ManifestChanged
-from .options import EngineOptions, ManifestOptions, OutputOptions, WorkerOptions
+from .options import (
+    DeliveryOptions,
+    EngineOptions,
+    ManifestOptions,
+    OutputOptions,
+    WorkerOptions,
+)
+from .uploads import check_upload_column
+from .webhook import WebhookSettings, check_webhook
 
 _LONGEST_QUIET = 10.0
 
@@ -44,6 +52,8 @@ class JobSettings:
       grows: whether new files of the manifest are taken up, beside those of earlier runs.
       max_error_rate: share of failed rows, 0..1, above which the run counts as failed.
       report: whether a report is written at the end.
+      upload_column: manifest column with each picture's address to be uploaded to.
+      webhook: who is told of commits and of the end.
     """
 
     manifest: Manifest
@@ -58,6 +68,8 @@ class JobSettings:
     grows: bool = False
     max_error_rate: float = 1.0
     report: bool = True
+    upload_column: str | None = None
+    webhook: WebhookSettings | None = None
 
     def recorded(self) -> dict[str, Any]:
         """Gives the settings that decide what the rows and pictures are, as plain JSON values.
@@ -76,6 +88,7 @@ class JobSettings:
             "compose": _plain(asdict(self.chain.compose)),
             "max_image_bytes": self.chain.fetch.max_bytes,
             "max_image_pixels": self.chain.decode.max_pixels,
+            "upload_column": self.upload_column,
         }
 
     @property
@@ -142,7 +155,11 @@ def settings_from_options(options: PipelineOptions) -> JobSettings:
     look = Look([] if given_output.overwrite else known, quiet_seconds(given_manifest.watch))
     manifest = look_at_manifest(options, look)
     partition_by = _partition_by(given_manifest.partition_by, manifest.schema)
+    delivery = options.view_as(DeliveryOptions)
+    upload_column = check_upload_column(delivery.upload_column, manifest.schema, partition_by)
+    webhook = check_webhook(delivery.webhook_url, delivery.webhook_secret, here=works_here(options))
     cutter = cutter_settings(options)  # last: it may have to fetch a model
+    check_sources(cutter, manifest, given_output.preserve_alpha)
     return JobSettings(
         manifest=manifest,
         output=given_output.output,
@@ -156,6 +173,8 @@ def settings_from_options(options: PipelineOptions) -> JobSettings:
         grows=given_manifest.watch is not None,
         max_error_rate=given_output.max_error_rate,
         report=not given_output.no_report,
+        upload_column=upload_column,
+        webhook=webhook,
     )
 
 

@@ -11,6 +11,7 @@ from ..transforms import storage
 from ..transforms.cutters import Cutter
 from ..transforms.records import Cutout, Failure, ImageRecord
 from ..transforms.stream import ordered_map
+from .announcements import Announcer
 from .columns import error_table
 from .layouts.catalogue import LAYOUTS
 from .layouts.contract import Placed, UnitContext, parquet_bytes, write_file
@@ -19,6 +20,7 @@ from .markers import Marker, read_marker
 from .naming import Stems
 from .paths import DatasetPaths, partition_folders
 from .settings import JobSettings
+from .uploads import addressed, uploaded
 
 # Concurrent writes of one unit: object stores answer slowly, local disks at once.
 _REMOTE_WRITERS = 16
@@ -49,6 +51,7 @@ def write_unit(
     job: JobSettings,
     cutter: Cutter,
     on_picture: Callable[[bool], None] = lambda done: None,
+    announcer: Announcer | None = None,
 ) -> UnitReport:
     """Makes a unit's part of the dataset and commits it.
 
@@ -62,6 +65,7 @@ def write_unit(
       job: how.
       cutter: ready to cut out.
       on_picture: called from the calling thread for each picture, with True when it is done.
+      announcer: tells a webhook of the commit.
 
     Returns:
       The unit's counts.
@@ -71,12 +75,16 @@ def write_unit(
     if before is not None and not (job.retry_failed and before.failed):
         return _report(before, fresh=0)
     after = _write(unit, job, cutter, paths, before, on_picture)
+    if announcer is not None:
+        announcer.expect(unit.name)
     paths.write(paths.marker(unit.name), after.encode())
     if before is not None:
         kept = {file.path for file in after.files}
         for file in before.files:
             if file.path not in kept:
                 storage.remove(paths.uri(file.path))
+    if announcer is not None:
+        announcer.committed(after)
     return _report(after, fresh=before.failed if before else after.rows)
 
 
@@ -118,12 +126,14 @@ def _write(
     done, failures = 0, []
     seconds: dict[str, float] = defaultdict(float)
     costs: dict[str, float] = {}
-    results = ordered_map(
-        store,
-        cutter.cut_out(_named(rows.records, stems, wanted), job.chain),
-        threads=writers,
-        lookahead=2 * writers,
-    )
+    records = _named(rows.records, stems, wanted)
+    if job.upload_column is None:
+        cutouts = cutter.cut_out(records, job.chain)
+    else:
+        targets = rows.columns.column(job.upload_column).to_pylist()
+        cutouts = cutter.cut_out(addressed(records, targets), job.chain)
+        cutouts = uploaded(cutouts, targets, job.chain.fetch)
+    results = ordered_map(store, cutouts, threads=writers, lookahead=2 * writers)
     for placed, spent in results:
         for stage, time_spent in spent.items():
             seconds[stage] += time_spent

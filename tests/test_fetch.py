@@ -20,7 +20,8 @@ from skimage import data
 from website import Answer, Website, raw, redirect, reset
 
 from alphabeam.transforms.errors import FetchError
-from alphabeam.transforms.fetch import LONGEST_RETRY_AFTER, Fetched, FetchLimits, fetch, shown
+from alphabeam.transforms.fetch import Fetched, FetchLimits, fetch, shown
+from alphabeam.transforms.persistence import LONGEST_RETRY_AFTER
 
 LIMITS = FetchLimits(allow_private_hosts=True)
 GUARDED = FetchLimits()

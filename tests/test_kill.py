@@ -17,12 +17,12 @@ from alphabeam.pipeline.verify import verify
 PICTURES, UNIT, KILLS = 40, 4, 10
 
 
-def run(manifest, output, kill_at):
+def run(manifest, output, kill_at, *flags):
     """Runs the job in a process of its own, which dies at moment `kill_at`; 0 lets it live."""
     command = [
         sys.executable, "-m", "alphabeam.pipeline", "run", "--manifest", manifest,
         "--output", str(output), "--engine", "suicidal:Suicidal", "--unit_size", str(UNIT),
-        "--partition_by", "split", "--save_mask", "--no_report",
+        "--partition_by", "split", "--save_mask", "--no_report", *flags,
     ]  # fmt: skip
     environment = {
         **os.environ,

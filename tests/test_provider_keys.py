@@ -55,7 +55,7 @@ def test_a_key_comes_from_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "no API key in file:"),
+        ("", "no key in file:"),
         ("two\nlines", "one ASCII line"),
         ("schlüssel", "one ASCII line"),
     ],
@@ -69,7 +69,7 @@ def test_a_file_that_holds_no_key_is_named(tmp_path, content, message):
 
 def test_a_key_that_is_not_there_is_named(monkeypatch):
     monkeypatch.delenv("GMI_API_KEY", raising=False)
-    with pytest.raises(ValueError, match="no API key in env:GMI_API_KEY"):
+    with pytest.raises(ValueError, match="no key in env:GMI_API_KEY"):
         keys.resolve(None, "GMI_API_KEY")
     with pytest.raises(ValueError, match="file:/nowhere cannot be read: No such file"):
         keys.resolve("file:/nowhere", "GMI_API_KEY")

@@ -193,6 +193,6 @@ def test_bad_settings_are_found_before_any_work(tmp_path):
 
 def test_a_missing_key_is_named_before_any_work(tmp_path, monkeypatch):
     monkeypatch.delenv("PIXAZO_API_KEY", raising=False)
-    with pytest.raises(ValueError, match="no API key in env:PIXAZO_API_KEY"):
+    with pytest.raises(ValueError, match="no key in env:PIXAZO_API_KEY"):
         Provider(ProviderSettings("pixazo-bria", ledger=str(tmp_path))).open()
     assert not os.listdir(tmp_path)

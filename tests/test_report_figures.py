@@ -85,7 +85,7 @@ FINE = {
     "is_blank": False, "is_full": False, "coverage": 0.4, "confidence": 0.97, "components": 1,
     "largest_component_ratio": 1.0, "soft_fraction": 0.03, "edge_width_px": 2.5, "hole_ratio": 0.0,
     "touches_top": False, "touches_right": False, "touches_bottom": False, "touches_left": False,
-    "source_width": 800, "source_height": 600,
+    "source_width": 800, "source_height": 600, "provider_resized": None,
 }  # fmt: skip
 
 
@@ -105,6 +105,7 @@ FINE = {
         ({"soft_fraction": 0.3}, "30 % of the picture is half transparent"),
         ({"edge_width_px": 41.0}, "blurred over 41 pixels"),
         ({"hole_ratio": 0.25}, "holes as large as 25 %"),
+        ({"provider_resized": True}, "sent it in another size"),
         (
             {"touches_top": True, "touches_right": True, "touches_left": True},
             "at the top, right and left.",

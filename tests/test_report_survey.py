@@ -102,7 +102,7 @@ def test_samples_are_of_every_kind_and_the_same_every_time(dataset):
 
 _FLAG_COLUMNS = [
     "is_blank", "is_full", "touches_top", "touches_right", "touches_bottom", "touches_left",
-    "confidence", "components", "largest_component_ratio",
+    "confidence", "components", "largest_component_ratio", "provider_resized",
 ]  # fmt: skip
 
 

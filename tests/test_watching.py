@@ -5,14 +5,13 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from photographs import write_photographs
 from processes import start, wait_until
-from test_job import DISC, errors_of, rows_of, run, stored
+from test_job import errors_of, rows_of, run, stored
 
 from alphabeam.pipeline.dataset import committed_units
 from alphabeam.pipeline.paths import DatasetPaths

@@ -23,6 +23,8 @@ class Asked:
 
     path: str
     headers: Mapping[str, str]
+    method: str = "GET"
+    body: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -183,9 +185,16 @@ class Website:
                     self.close_connection = True
 
             def do_GET(self) -> None:
-                site.requests.append(Asked(self.path, dict(self.headers)))
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                site.requests.append(Asked(self.path, dict(self.headers), self.command, body))
                 site._next_answer(self.path.partition("?")[0])(self)
                 self.wfile.flush()
+
+            def do_PUT(self) -> None:
+                self.do_GET()
+
+            def do_POST(self) -> None:
+                self.do_GET()
 
             def log_message(self, format: str, *args: object) -> None:
                 """Says nothing."""

@@ -5,34 +5,21 @@ from __future__ import annotations
 import ssl
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 
 import httpx
 
-from .errors import FetchError
+from .errors import FetchError, ImageError
 from .guard import PrivateAddressError
 from .http import UnknownHostError, deadline
 
 # Compression gains nothing on pictures, and the size that counts is then the one announced.
 _HEADERS = {"Accept": "image/*,*/*;q=0.8", "Accept-Encoding": "identity"}
-_CONNECT_SECONDS = 10.0  # for one address, so that a dead first one leaves time for the next
+CONNECT_SECONDS = 10.0  # for one address, so that a dead first one leaves time for the next
 _INFLATED_STEP = 1 << 20
 _DRAINED = 1 << 16
-
-
-class RefusedError(FetchError):
-    """A server's answer that is not the picture.
-
-    Attributes:
-      retry_after: seconds the server asks to wait before the next try; None where it says nothing.
-    """
-
-    def __init__(
-        self, kind: str, message: str, *, retryable: bool, retry_after: float | None
-    ) -> None:
-        super().__init__(kind, message, retryable=retryable)
-        self.retry_after = retry_after
 
 
 def download(
@@ -48,27 +35,40 @@ def download(
       max_redirects: how many are followed.
 
     Raises:
-      FetchError: whatever went wrong; `RefusedError` when the server answered something else.
+      FetchError: whatever went wrong.
+    """
+    with web_trouble(FetchError, timeout):
+        return _download(client, url, max_bytes, timeout, max_redirects)
+
+
+@contextmanager
+def web_trouble(kind: type[ImageError], timeout: float) -> Iterator[None]:
+    """Bounds the time of a block that talks to a server, and puts its trouble into words.
+
+    Args:
+      kind: what is raised.
+      timeout: seconds for the whole block.
+
+    Raises:
+      ImageError: of that kind, for whatever httpx or the guard raised.
     """
     try:
         with deadline(timeout):
-            return _download(client, url, max_bytes, timeout, max_redirects)
+            yield
     except PrivateAddressError as error:
-        raise FetchError("private_address", f"{error}; --allow_private_hosts allows it") from error
+        raise kind("private_address", f"{error}; --allow_private_hosts allows it") from error
     except httpx.TimeoutException as error:
-        raise FetchError(
-            "timeout", f"no complete answer within {timeout:g} s", retryable=True
-        ) from error
+        raise kind("timeout", f"no complete answer within {timeout:g} s", retryable=True) from error
     except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError) as error:
-        raise FetchError("bad_url", f"not a usable web address: {error}") from error
+        raise kind("bad_url", f"not a usable web address: {error}") from error
     except httpx.TransportError as error:
-        raise _connection_trouble(error) from error
+        raise _connection_trouble(kind, error) from error
 
 
 def _download(
     client: httpx.Client, url: str, max_bytes: int, timeout: float, max_redirects: int
 ) -> bytes:
-    limits = httpx.Timeout(timeout, connect=min(_CONNECT_SECONDS, timeout))
+    limits = httpx.Timeout(timeout, connect=min(CONNECT_SECONDS, timeout))
     request = client.build_request("GET", url, headers=_HEADERS, timeout=limits)
     for _ in range(max_redirects + 1):
         response = client.send(request, stream=True)
@@ -76,7 +76,7 @@ def _download(
             if response.next_request is None:
                 return _body(response, max_bytes)
             request = response.next_request
-            _drain(response)
+            drain(response)
         finally:
             response.close()
         if request.url.scheme not in ("http", "https"):
@@ -88,8 +88,8 @@ def _download(
 
 def _body(response: httpx.Response, max_bytes: int) -> bytes:
     if not response.is_success:
-        _drain(response)
-        raise _refused(response)
+        drain(response)
+        raise refused(FetchError, response)
     declared = int(response.headers.get("Content-Length", 0))
     if declared > max_bytes:
         raise FetchError(
@@ -137,7 +137,7 @@ def _decoded(response: httpx.Response) -> Iterator[bytes]:
         raise FetchError("truncated", f"the {encoding} data ends too early", retryable=True)
 
 
-def _drain(response: httpx.Response) -> None:
+def drain(response: httpx.Response) -> None:
     """Reads a short rest, which leaves the connection open for the next request."""
     left = _DRAINED
     for chunk in response.iter_raw():
@@ -146,7 +146,8 @@ def _drain(response: httpx.Response) -> None:
             return
 
 
-def _refused(response: httpx.Response) -> RefusedError:
+def refused(kind: type[ImageError], response: httpx.Response) -> ImageError:
+    """Puts a server's answer that is no success into words."""
     status = response.status_code
     message = f"HTTP {status} {response.reason_phrase[:80]}".strip()
     retry_after = retry_after_seconds(response.headers.get("Retry-After"))
@@ -154,9 +155,9 @@ def _refused(response: httpx.Response) -> RefusedError:
         message += f", to be tried again in {retry_after:.0f} s"
     if status in (401, 403):
         message += "; the address needs a login or a signature that still holds"
-    return RefusedError(
-        f"http_{status}", message, retryable=may_pass(status), retry_after=retry_after
-    )
+    error = kind(f"http_{status}", message, retryable=may_pass(status))
+    error.retry_after = retry_after
+    return error
 
 
 def may_pass(status: int) -> bool:
@@ -191,10 +192,10 @@ def causes(error: BaseException) -> Iterator[BaseException]:
         cause = cause.__cause__
 
 
-def _connection_trouble(error: httpx.TransportError) -> FetchError:
+def _connection_trouble(kind: type[ImageError], error: httpx.TransportError) -> ImageError:
     for cause in causes(error):
         if isinstance(cause, UnknownHostError):
-            return FetchError("dns", str(cause), retryable=cause.temporary)
+            return kind("dns", str(cause), retryable=cause.temporary)
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return FetchError("certificate", f"the server's certificate: {cause.verify_message}")
-    return FetchError("connection", f"connection trouble: {error}", retryable=True)
+            return kind("certificate", f"the server's certificate: {cause.verify_message}")
+    return kind("connection", f"connection trouble: {error}", retryable=True)

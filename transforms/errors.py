@@ -9,13 +9,15 @@ class ImageError(Exception):
     """Trouble with one image. The rest of the dataset goes on.
 
     Attributes:
-      stage: where it happened: `manifest`, `fetch`, `decode`, `engine`, `compose` or `write`.
+      stage: where it happened: `manifest`, `fetch`, `decode`, `engine`, `compose` or `upload`.
       kind: a short stable class of trouble in snake_case, for example `not_found` or `http_404`.
       retryable: whether the same row may succeed when it is run again.
       attempts: how often it was tried.
+      retry_after: seconds that a server asks to wait before the next try; None where none does.
     """
 
     stage: ClassVar[str] = "unknown"
+    retry_after: float | None = None
 
     def __init__(
         self, kind: str, message: str, *, retryable: bool = False, attempts: int = 1
@@ -61,6 +63,6 @@ class ComposeError(ImageError):
 
 
 class DeliveryError(ImageError):
-    """The finished picture could not be stored or handed over."""
+    """What was made, or word of it, could not be handed over."""
 
-    stage = "write"
+    stage = "upload"

@@ -11,25 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from tenacity import (
-    RetryCallState,
-    Retrying,
-    retry_if_exception,
-    stop_after_attempt,
-    wait_random_exponential,
-)
-
-from .download import RefusedError, download
+from .download import download
 from .errors import FetchError
 from .http import shared_client
 from .inline import decode_inline, is_inline
+from .persistence import persistently
 from .storage import is_local, local_path
 from .stored import read_object
 
-# A server that wants longer than this is not waited for: the row fails as one worth running again.
-LONGEST_RETRY_AFTER = 60.0
-
-_backoff = wait_random_exponential(multiplier=0.5, max=10.0)
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -89,7 +78,8 @@ def fetch(
             return Fetched(_given(decode_inline(source, limits.max_bytes), limits.max_bytes), 1)
         if is_local(source):
             return Fetched(_read_local(source, limits.max_bytes), 1)
-        return _persistently(lambda: _read_remote(source, limits), limits.attempts, sleep)
+        data, attempts = persistently(lambda: _read_remote(source, limits), limits.attempts, sleep)
+        return Fetched(data, attempts)
     except FetchError as error:
         raise FetchError(
             error.kind,
@@ -180,39 +170,3 @@ def _read_remote(source: str, limits: FetchLimits) -> bytes:
 
 def _is_web(uri: str) -> bool:
     return uri.lower().startswith(("http://", "https://"))
-
-
-def _persistently(
-    read: Callable[[], bytes], attempts: int, sleep: Callable[[float], None]
-) -> Fetched:
-    retrying = Retrying(
-        retry=retry_if_exception(_is_worth_waiting),
-        wait=_pause,
-        stop=stop_after_attempt(attempts),
-        sleep=sleep,
-        reraise=True,
-    )
-    try:
-        return Fetched(retrying(read), retrying.statistics["attempt_number"])
-    except FetchError as error:
-        error.attempts = retrying.statistics["attempt_number"]
-        raise
-
-
-def _is_worth_waiting(error: BaseException) -> bool:
-    return (
-        isinstance(error, FetchError)
-        and error.retryable
-        and (_asked_pause(error) or 0.0) <= LONGEST_RETRY_AFTER
-    )
-
-
-def _pause(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    asked = _asked_pause(error)
-    # Those whom one answer sent away together come back spread out.
-    return _backoff(state) if asked is None else asked + _backoff(state)
-
-
-def _asked_pause(error: BaseException | None) -> float | None:
-    return error.retry_after if isinstance(error, RefusedError) else None

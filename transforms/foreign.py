@@ -107,7 +107,8 @@ class RemoveBackground(beam.PTransform):
         )
 
     def expand(self, pcoll: PCollection) -> PCollection | dict[str, PCollection]:
-        cutouts, failures = pcoll | "CutOut" >> self._cut_out
+        removed: Any = pcoll | "CutOut" >> self._cut_out
+        cutouts, failures = removed
         if self._errors is not None:
             return {_GOOD: cutouts, self._errors: failures}
         _ = failures | "Fail" >> beam.Map(_fail)

@@ -55,7 +55,8 @@ def cut_out_hosted(
 
     A stored image id is passed on as it is, and so is a public URL, where the provider takes them
     and nothing has to be known of the source; the picture is then neither downloaded nor uploaded,
-    and what is known of it comes from the result. Every other picture is fetched, checked, brought
+    and what is known of it comes from the result: whether the provider turned it by its EXIF
+    orientation, or scaled it, stays unknown. Every other picture is fetched, checked, brought
     upright and to sRGB, and sent along.
 
     Args:
@@ -79,8 +80,10 @@ def cut_out_hosted(
     )
 
 
-def engine_info(provider: Provider, result: Result | None = None) -> EngineInfo:
-    """Gives what rows record of a provider, and of one answer."""
+def engine_info(
+    provider: Provider, result: Result | None = None, size: tuple[int, int] | None = None
+) -> EngineInfo:
+    """Gives what rows record of a provider, and of one answer to a source of a size, if known."""
     name = provider.adapter.name
     info = EngineInfo(name, provider.adapter.model, "", "hosted", "")
     if result is None:
@@ -90,6 +93,7 @@ def engine_info(provider: Provider, result: Result | None = None) -> EngineInfo:
         attempts=result.attempts,
         cost_usd=result.cost_usd,
         provider_request_id=result.request_id,
+        provider_resized=None if size is None else result.resized,
     )
 
 
@@ -136,8 +140,11 @@ def _request(record: ImageRecord, provider: Provider, settings: ChainSettings) -
     source = record.source
     if source is None:
         raise ManifestError("no_image", "the row names no image")
-    adapter = provider.adapter
-    if isinstance(source, str) and "stored_id" in adapter.takes and _STORED_ID.fullmatch(source):
+    if (
+        isinstance(source, str)
+        and "stored_id" in provider.adapter.takes
+        and _STORED_ID.fullmatch(source)
+    ):
         picture = messages.Picture(stored_id=source)
         return _Request(Job(f"stored:{source}", picture), None, None)
     if isinstance(source, str) and _passes_on(source, provider, settings):
@@ -157,7 +164,7 @@ def _request(record: ImageRecord, provider: Provider, settings: ChainSettings) -
     )
     sent = data if _is_plain(data, decoded) else encode_jpg(decoded.rgb, _SENT_QUALITY)
     picture = messages.Picture(data=sent)
-    refusal = adapter.check(picture)
+    refusal = provider.refusal(picture)
     if refusal is not None:
         raise EngineError("needs_url", f"{refusal}: give a public URL, or use another provider")
     return _Request(Job(digest, picture, (width, height)), data, known)
@@ -166,7 +173,9 @@ def _request(record: ImageRecord, provider: Provider, settings: ChainSettings) -
 def _passes_on(source: str, provider: Provider, settings: ChainSettings) -> bool:
     """Tells whether the provider may fetch a picture itself: nothing here needs its pixels."""
     is_web = source.lower().startswith(("http://", "https://"))
-    needs_source = settings.compose.preserve_alpha or _crops(provider)
+    needs_source = (
+        settings.compose.preserve_alpha or _crops(provider) or provider.settings.download_first
+    )
     return is_web and "url" in provider.adapter.takes and not needs_source
 
 
@@ -217,6 +226,6 @@ def _composed(
         source=source,
         stats=composed.stats,
         confidence=None,
-        engine=engine_info(provider, result),
+        engine=engine_info(provider, result, request.job.size),
         seconds=seconds,
     )

@@ -64,6 +64,8 @@ class EngineInfo:
       engine, model, revision, device, dtype: its name, and what it ran.
       attempts: submits of the picture, 1 for engines of this machine.
       cost_usd, provider_request_id: of a hosted engine's answer.
+      provider_resized: whether that answer had another size than the source and was scaled back;
+        None where no provider answered, or one that fetched the source itself.
       escalated_from, escalated_confidence: the engine whose cutout was doubtful, and how sure it
         was; None where the first answer stands.
     """
@@ -76,6 +78,7 @@ class EngineInfo:
     attempts: int = 1
     cost_usd: float | None = None
     provider_request_id: str | None = None
+    provider_resized: bool | None = None
     escalated_from: str | None = None
     escalated_confidence: float | None = None
 

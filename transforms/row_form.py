@@ -63,6 +63,7 @@ _CUTOUT_FIELDS: tuple[tuple[str, Any], ...] = (
     ("attempts", int),
     ("cost_usd", or_none(float)),
     ("provider_request_id", or_none(str)),
+    ("provider_resized", or_none(bool)),
     ("escalated_from", or_none(str)),
     ("escalated_confidence", or_none(float)),
 )

@@ -82,6 +82,13 @@ FLAGS = (
             | (row["largest_component_ratio"] < MAIN_COMPONENT)
         ),
     ),
+    Flag(
+        "scaled",
+        "Scaled by the provider",
+        "scaled",
+        "the provider's picture was smaller or larger than the source, so its matte was scaled",
+        lambda row: row["provider_resized"] == 1,
+    ),
 )
 
 # Columns that the flags look at.
@@ -92,6 +99,7 @@ FLAG_COLUMNS = (
     "confidence",
     "components",
     "largest_component_ratio",
+    "provider_resized",
 )
 
 
@@ -134,6 +142,8 @@ def reasons(row: Mapping[str, Any]) -> list[str]:
     edge, side = row["edge_width_px"], max(row["source_width"], row["source_height"])
     if edge is not None and edge > max(8, 0.02 * side):
         found.append(f"Its outline is blurred over {edge:.0f} pixels.")
+    if row["provider_resized"]:
+        found.append("The provider sent it in another size; its matte was scaled to fit.")
     if row["hole_ratio"] > 0.1:
         found.append(f"It has holes as large as {share(row['hole_ratio'])} of the filled shape.")
     sides = [side for side in _SIDES if row[f"touches_{side}"]]

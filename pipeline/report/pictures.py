@@ -42,6 +42,7 @@ _COLUMNS = (
     "model",
     "revision",
     "confidence",
+    "provider_resized",
     *(field.name for field in fields(MaskStats)),
 )
 

@@ -11,7 +11,7 @@ import numpy as np
 from ..markers import Marker
 from .histogram import Histogram
 
-_ORDER = ("fetch", "decode", "engine", "compose", "write")
+_ORDER = ("fetch", "decode", "engine", "compose", "upload", "write")
 _WALL = "wall"
 
 

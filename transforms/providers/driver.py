@@ -14,8 +14,10 @@ from .catalogue import make_adapter
 from .contract import Adapter
 from .endpoints import Endpoints
 from .lane import Lane
+from .messages import Picture
 from .purchase import Purchase
 from .settings import Job, ProviderSettings, Result
+from .staging import stages
 from .wire import Connections
 
 # Threads for storage, downloads and decoding; most of their time they wait.
@@ -50,6 +52,12 @@ class Provider:
           ValueError: there is no key where its reference points.
         """
         self._lane()
+
+    def refusal(self, picture: Picture) -> str | None:
+        """Says in one line why a picture cannot be had this way; None when it can."""
+        if picture.form == "data" and stages(self.adapter, self.settings):
+            return None
+        return self.adapter.check(picture)
 
     def cut_out(self, job: Job) -> Result:
         """Gets one picture, from the ledger or from the provider.

@@ -1,4 +1,4 @@
-"""API keys by reference: the key itself is only ever in the memory of the process that uses it."""
+"""Keys by reference: the key itself is only ever in the memory of the process that uses it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from .. import storage
 
+API_KEY = "--api_key"
 _FORMS = "env:NAME, file:PATH or gcp-secret:projects/PROJECT/secrets/NAME[/versions/VERSION]"
 
 
@@ -39,8 +40,8 @@ class Secret:
         raise TypeError("a Secret does not travel; send its reference and resolve it there")
 
 
-def check_reference(reference: str | None) -> None:
-    """Checks the form of a reference without looking at what it refers to.
+def check_reference(reference: str | None, flag: str = API_KEY) -> None:
+    """Checks the form of a reference, given by a flag, without looking at what it refers to.
 
     Raises:
       ValueError: it is no reference. It may be the key itself, so the message does not repeat it.
@@ -49,7 +50,7 @@ def check_reference(reference: str | None) -> None:
         return
     scheme, colon, rest = reference.partition(":")
     if not colon or not rest or scheme not in ("env", "file", "gcp-secret"):
-        raise ValueError(f"--api_key takes a reference, never the key itself: {_FORMS}")
+        raise ValueError(f"{flag} takes a reference, never the key itself: {_FORMS}")
 
 
 def is_readable_elsewhere(reference: str | None) -> bool:
@@ -58,48 +59,49 @@ def is_readable_elsewhere(reference: str | None) -> bool:
     return scheme == "gcp-secret" or (scheme == "file" and not storage.is_local(place))
 
 
-def resolve(reference: str | None, variable: str) -> Secret:
+def resolve(reference: str | None, variable: str, flag: str = API_KEY) -> Secret:
     """Gets a key.
 
     Args:
       reference: `env:NAME`, `file:PATH` (any fsspec URI) or `gcp-secret:RESOURCE`; None for the
-        provider's own environment variable.
+        environment variable that is meant by convention.
       variable: that variable.
+      flag: which gives the reference.
 
     Raises:
       ValueError: there is no key there; the message names the place and what would do.
     """
-    check_reference(reference)
+    check_reference(reference, flag)
     reference = reference or f"env:{variable}"
     scheme, _, place = reference.partition(":")
     if scheme == "env":
         value = os.environ.get(place, "")
     elif scheme == "file":
-        value = _read_file(place)
+        value = _read_file(place, flag)
     else:
-        value = _read_gcp_secret(place)
+        value = _read_gcp_secret(place, flag)
     value = value.strip()
     if not value:
-        raise ValueError(f"no API key in {reference}; give --api_key {_FORMS}")
+        raise ValueError(f"no key in {reference}; give {flag} {_FORMS}")
     if not value.isprintable() or not value.isascii():
-        raise ValueError(f"what {reference} holds cannot be an API key: it must be one ASCII line")
+        raise ValueError(f"what {reference} holds cannot be a key: it must be one ASCII line")
     return Secret(value)
 
 
-def _read_file(path: str) -> str:
+def _read_file(path: str, flag: str) -> str:
     try:
         return storage.read_bytes(path).decode("utf-8", "replace")
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise ValueError(f"--api_key file:{path} cannot be read: {reason}") from None
+        raise ValueError(f"{flag} file:{path} cannot be read: {reason}") from None
 
 
-def _read_gcp_secret(resource: str) -> str:
+def _read_gcp_secret(resource: str, flag: str) -> str:
     try:
         from google.cloud import secretmanager  # type: ignore[import-not-found]
     except ImportError:
         raise ValueError(
-            "--api_key gcp-secret: needs google-cloud-secret-manager; install alphabeam[gcp]"
+            f"{flag} gcp-secret: needs google-cloud-secret-manager; install alphabeam[gcp]"
         ) from None
     if "/versions/" not in resource:
         resource += "/versions/latest"

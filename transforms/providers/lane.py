@@ -21,6 +21,7 @@ from .ledger import Ledger, purchase_name
 from .messages import Failed, HttpRequest, HttpResponse, Outcome, Trouble, Unsettled
 from .pace import Pace, backoff
 from .settings import Job, ProviderSettings
+from .staging import Staging, hide_queries, stages
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,6 +33,7 @@ class Lane:
     """What all pictures on their way through one provider share. For one event loop.
 
     Attributes:
+      staging: where pictures are put for this provider to fetch; None where it takes them as they are.
       counts: how often what happened: submits, polls, finds, refusals, retries, pictures, reuses.
     """
 
@@ -49,6 +51,9 @@ class Lane:
         )
         self.timing = settings.timing or self.adapter.timing
         self.ledger = Ledger(settings.ledger)
+        self.staging: Staging | None = None
+        if settings.staging_uri is not None and stages(self.adapter, settings):
+            self.staging = Staging(settings.staging_uri, settings.staging_url)
         self.budget = Budget(settings.max_cost_usd)
         self.slots = asyncio.Semaphore(settings.concurrency or self.adapter.concurrency)
         self.pace = Pace(settings.requests_per_second, sleep=self._sleep)
@@ -124,8 +129,8 @@ class Lane:
         return outcome
 
     def clean(self, text: str) -> str:
-        """Blots the key out of a text that came from outside."""
-        return self._secret.hide_in(text)
+        """Blots the key, and signatures of web addresses, out of a text that came from outside."""
+        return hide_queries(self._secret.hide_in(text))
 
     def stop(self, failed: Failed) -> ProviderStoppedError:
         """Stops submitting (and, when the key is refused, everything); says so once."""

@@ -29,6 +29,7 @@ from .messages import (
 from .outputs import Output
 from .reopening import Reopening
 from .settings import Job, Result
+from .staged_copy import StagedCopy
 
 
 class Purchase:
@@ -42,6 +43,8 @@ class Purchase:
         self._reservation = Reservation(lane.budget)
         self._reopening = Reopening(lane.settings.repay_ambiguous)
         self._fresh: tuple[bytes, Output] | None = None
+        self._copy = StagedCopy(lane, job.picture, name)
+        self._sent = job.picture
 
     async def run(self) -> Result:
         """Gets the picture.
@@ -82,11 +85,16 @@ class Purchase:
     async def _open(self, vacant: Vacant) -> Entry:
         lane = self._lane
         lane.raise_if_stopped()
-        refusal = lane.adapter.check(self._job.picture)
+        refusal = None if self._copy.is_needed else lane.adapter.check(self._job.picture)
         if refusal is not None:
             failed = Failed(Trouble.REJECTED_INPUT, refusal, billed=False)
             raise ProviderError(lane.adapter.name, failed, vacant.attempt)
         turn = await lane.clear_to_submit(self._reservation)
+        try:
+            self._sent = await self._copy.put(vacant.attempt)
+        except ProviderError:
+            await self._reservation.settle(0.0)
+            raise
         intent = await lane.blocking(self._ledger.intend, self._name, vacant)
         if intent is None:
             await self._reservation.settle(0.0)
@@ -139,7 +147,7 @@ class Purchase:
     async def _submission(self, intent: Intent | Open) -> Submission:
         task_id = await self._lane.blocking(self._ledger.task_id, self._name, intent.attempt)
         sent_at = intent.first_at if isinstance(intent, Intent) else intent.ticket.submitted_at
-        return Submission(self._job.picture, task_id, sent_at, intent.known_ids)
+        return Submission(self._sent, task_id, sent_at, intent.known_ids)
 
     async def _refused(self, intent: Intent, failed: Failed) -> Entry:
         if failed.trouble is Trouble.AMBIGUOUS:
@@ -252,6 +260,7 @@ class Purchase:
             cost = lane.adapter.price.usd
         await self._reservation.settle(self._reservation.usd if cost is None else cost)
         end = await lane.blocking(self._ledger.buy, self._name, opened.attempt, done, cost, data)
+        await self._copy.remove(opened.attempt)
         if isinstance(end, Bought) and end.request_id == done.request_id:
             self._fresh = data, output
         return end
@@ -259,9 +268,11 @@ class Purchase:
     async def _lose(self, entry: Intent | Open, failed: Failed, *, accepted: bool) -> Entry:
         self._reopening.closed(entry.attempt)
         await self._reservation.settle(self._reservation.usd if failed.billed else 0.0)
-        return await self._lane.blocking(
+        end = await self._lane.blocking(
             self._ledger.lose, self._name, entry, failed, accepted=accepted
         )
+        await self._copy.remove(entry.attempt)
+        return end
 
     async def _latest(self) -> Entry:
         return await self._lane.blocking(self._ledger.latest, self._name)

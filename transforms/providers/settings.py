@@ -30,6 +30,9 @@ class ProviderSettings:
       allow_private_hosts: let results be downloaded from addresses that are not public.
       max_image_bytes, max_image_pixels: the biggest result.
       timing: durations; None for the provider's own.
+      staging_uri: folder through which pictures reach a provider that takes only addresses.
+      staging_url: its public web address; None where its store signs addresses.
+      download_first: whether pictures are also fetched here that the provider could fetch itself.
     """
 
     provider: str
@@ -45,6 +48,9 @@ class ProviderSettings:
     max_image_bytes: int = 100_000_000
     max_image_pixels: int = 200_000_000
     timing: Timing | None = None
+    staging_uri: str | None = None
+    staging_url: str | None = None
+    download_first: bool = False
 
 
 @dataclass(frozen=True)
