@@ -10,6 +10,7 @@ import pyarrow as pa
 import yaml
 
 from ...transforms.engines import registry
+from ...transforms.providers.catalogue import ADAPTERS
 from ..columns import picture_type
 from .hugging_face import IMAGE, Feature, feature_of, json_feature_of, named
 
@@ -141,14 +142,19 @@ def dataset_card(
 
 
 def licence_of(engines: str) -> str:
-    """Says under which licence a model is, or each of a chain; empty where none is stated."""
+    """Says under which licence a model is, or each of a chain; empty where none is stated.
+
+    For what hosted models make, the terms of their providers hold.
+    """
     stated = []
-    for name in engines.split(","):
+    for name in map(str.strip, engines.split(",")):
+        if name in ADAPTERS:
+            stated.append(f"the provider's terms ({name})")
+            continue
         try:
-            licence = registry.find(name.strip()).licence
+            stated.append(registry.find(name).licence)
         except registry.EngineUnusable:
-            licence = ""
-        stated.append(licence)
+            continue
     return "; ".join(dict.fromkeys(filter(None, stated)))
 
 

@@ -138,9 +138,11 @@ def difference(matte: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """
     apart = cv2.absdiff(matte, truth).astype(np.float32)[..., None] / 255
     shared = np.minimum(matte, truth).astype(np.float32)[..., None] / 255 * _FAINT
-    colour = np.where((matte > truth)[..., None], np.float32(ADDED), np.float32(MISSING))
+    colour = np.where(
+        (matte > truth)[..., None], np.array(ADDED, np.float32), np.array(MISSING, np.float32)
+    )
     alpha = apart + (1 - apart) * shared
-    mixed = apart * colour + (1 - apart) * shared * np.float32(_SUBJECT)
+    mixed = apart * colour + (1 - apart) * shared * np.array(_SUBJECT, np.float32)
     rgb = np.divide(mixed, alpha, out=np.zeros_like(mixed), where=alpha > 0)
     return np.rint(np.concatenate([rgb, 255 * alpha], axis=2)).astype(np.uint8)
 

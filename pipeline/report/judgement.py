@@ -156,7 +156,8 @@ def _places(dataset: pads.Dataset, keys: Iterable[str]) -> dict[str, Place]:
     found: dict[str, Place] = {}
     for chunk in chunks(dataset, ("key",)):
         column = chunk.table.column("key")
-        numbers = pc.call_function("indices_nonzero", [pc.is_in(column, wanted)]).to_pylist()
+        among = pc.call_function("is_in", [column], pc.SetLookupOptions(value_set=wanted))
+        numbers = pc.call_function("indices_nonzero", [among]).to_pylist()
         for number in numbers:
             found.setdefault(column[number].as_py(), chunk.place(number))
         if len(found) == len(wanted):

@@ -15,8 +15,8 @@ import jinja2
 from markupsafe import Markup
 
 from ...transforms import storage
-from ...transforms.engines import registry
 from ...transforms.fetch import shown
+from ..cards.readme import licence_of
 from . import formats
 from .contents import Contents
 from .figures import JUDGED, MEASURES, Figure, Measure, figure
@@ -101,7 +101,7 @@ def render(contents: Contents) -> str:
         partitions_shown=_PARTITIONS,
         partition_choices=_choices(partitions, {card.partition for card in cards}),
         engines=[
-            GroupRow(_engine_label(name), survey.engines[name], _licence(name[0]))
+            GroupRow(_engine_label(name), survey.engines[name], licence_of(name[0]) or "not stated")
             for name in engines
         ],
         engine_choices=_choices(
@@ -113,7 +113,7 @@ def render(contents: Contents) -> str:
         judged_metrics=_judged_metrics(judgement) if judgement else [],
         settings=_flat(contents.settings["settings"])[:_SETTINGS],
         engine={**_NO_ENGINE, **contents.settings["engine"]},
-        licence=_licence(contents.settings["engine"]["engine"]),
+        licence=licence_of(contents.settings["engine"]["engine"]) or "not stated",
         css=Markup(_resource("report.css")),
         script=Markup(script),
         script_hash=f"sha256-{digest}",
@@ -158,13 +158,6 @@ def _choices(labels: list[str], occurring: set[int]) -> list[tuple[int, str]]:
 def _engine_label(name: tuple[str, ...]) -> str:
     engine, model, revision = name
     return " · ".join(filter(None, [engine, model if model != engine else "", revision]))
-
-
-def _licence(engine: str) -> str:
-    try:
-        return registry.find(engine).licence or "not stated"
-    except registry.EngineUnusable:
-        return "not stated"
 
 
 def _judged_metrics(judgement: Judgement) -> list[dict[str, Any]]:
