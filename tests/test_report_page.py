@@ -100,6 +100,7 @@ def test_a_picture_is_wiped_by_arrow_keys_by_pointer_and_all_at_once(opened):
     assert wipe.get_attribute("aria-valuetext") == "3 % source"
     opened.get_by_label("Source shown over all cutouts").fill("40")
     assert covered() == "inset(0px 60% 0px 0px)"
+    compare.scroll_into_view_if_needed()
     box = compare.bounding_box()
     opened.mouse.move(box["x"] + box["width"] * 0.75, box["y"] + box["height"] / 2)
     assert covered() == "inset(0px 25% 0px 0px)"
