@@ -1,7 +1,7 @@
 PYTHON ?= python3
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test kernels lint types wheel clean
+.PHONY: demo test kernels lint types reference wheel clean
 
 demo: .venv/installed
 	.venv/bin/alphabeam demo demo
@@ -24,6 +24,10 @@ lint: .venv-test/installed
 
 types: .venv-test/installed
 	.venv-test/bin/pyright --pythonpath .venv-test/bin/python
+
+# Writes docs/reference/ from the code.
+reference: .venv-test/installed
+	.venv-test/bin/python docs/generate.py
 
 # Builds the wheel, installs it into an empty environment and imports every module of it.
 wheel: .venv-test/installed

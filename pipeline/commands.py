@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -72,6 +73,7 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--truth_column", metavar="NAME", help="holds the masks (by name)")
     evaluate.add_argument("--against", metavar="OTHER", help="another dataset of the same pictures")
     evaluate.add_argument("--csv", metavar="FILE", help="write the rows there as CSV, too")
+    evaluate.add_argument("--no_report", action="store_true", help="do not write report.html anew")
     evaluate.add_argument(
         "--allow_private_hosts", action="store_true", help="fetch masks from such hosts, too"
     )
@@ -228,7 +230,18 @@ def _evaluate(given: argparse.Namespace, _: list[str]) -> int:
     )
     print(text(given.output, result.summary))
     write_evaluation(given.output, result.table, result.summary, given.csv)
+    if not given.no_report:
+        _show_in_report(given.output)
     return BROKEN if result.broken else DONE
+
+
+def _show_in_report(output: str) -> None:
+    from .report import ReportUnavailable, write_report
+
+    try:
+        print(f"report: {write_report(output)}#truth")
+    except ReportUnavailable as error:
+        print(error, file=sys.stderr)
 
 
 def _plan(given: argparse.Namespace, _: list[str]) -> int:

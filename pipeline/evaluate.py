@@ -18,20 +18,18 @@ from ..transforms.matte import to_levels
 from ..transforms.stream import ordered_map
 from .errors import UsageError
 from .evaluation.cases import Case, Matching
-from .evaluation.mattes import Mattes, StoredMatte
+from .evaluation.mattes import Mattes
 from .evaluation.metrics import score
-from .evaluation.rows import (
+from .evaluation.rows import Outcome, Row, collect, without_ambiguous
+from .evaluation.statuses import (
     BAD_CUTOUT,
     BAD_TRUTH,
     DUPLICATE_KEY,
     NO_CUTOUT,
     NO_TRUTH,
     SCORED,
-    Outcome,
-    Row,
-    collect,
-    without_ambiguous,
 )
+from .evaluation.stored_mattes import StoredMatte
 from .evaluation.summary import summarise
 from .evaluation.truth import decode_truth, open_truths
 
@@ -86,7 +84,9 @@ def evaluate(
     datasets = [Mattes(root)] + ([Mattes(against)] if against is not None else [])
     made = datasets[0].values["settings"]
     truths = open_truths(truth, truth_column, made["image_column"], made["key_column"])
-    limits = FetchLimits(datasets[0].limits.max_bytes, allow_private_hosts=allow_private_hosts)
+    limits = FetchLimits(
+        datasets[0].reader.limits.max_bytes, allow_private_hosts=allow_private_hosts
+    )
     matching = Matching(truths, datasets)
     read = ordered_map(
         lambda case: _read(case, datasets, limits),
@@ -158,14 +158,14 @@ def _read_truth(case: Case, limits: FetchLimits) -> bytes | ImageError | None:
 
 def _read_picture(dataset: Mattes, matte: StoredMatte) -> bytes | OSError:
     try:
-        return dataset.read(matte)
+        return dataset.reader.read(matte)
     except OSError as error:
         return error
 
 
 def _judge(read: _Read, datasets: list[Mattes]) -> Row:
     case = read.case
-    truth = _truth_levels(read.truth, datasets[0].limits)
+    truth = _truth_levels(read.truth, datasets[0].reader.limits)
     outcomes = [
         _outcome(side, picture, truth, dataset)
         for side, picture, dataset in zip(case.sides, read.pictures, datasets, strict=True)
@@ -212,7 +212,7 @@ def _outcome(
         return Outcome(BAD_CUTOUT, kind, str(picture), side.picture)
     assert picture is not None
     try:
-        matte = dataset.decode(side, picture)
+        matte = dataset.reader.decode(side, picture)
     except DecodeError as error:
         return Outcome(BAD_CUTOUT, error.kind, error.message, side.picture)
     return _compared(matte, truth, side.picture)

@@ -180,6 +180,7 @@ def test_the_licence_of_the_model_is_stated(made):
     for engine, name, told in (
         ("birefnet", "mit", "MIT"),
         ("grabcut,rmbg-2.0", "apache-2.0-and-cc-by-nc-4.0", "Apache-2.0; CC BY-NC 4.0"),
+        ("birefnet-lite,fal-bria", "mit", "MIT; the provider's terms (fal-bria)"),
         ("package.module:Mine", "model", "not stated"),
     ):
         values["settings"]["engine"] = engine

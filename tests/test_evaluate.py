@@ -232,7 +232,7 @@ def test_the_same_evaluation_writes_the_same_bytes(here, dataset, tmp_path, matt
         contents.append([(dataset / name).read_bytes() for name in
                          ("evaluation.parquet", "evaluation.json")])  # fmt: skip
     assert contents[0] == contents[1]
-    added = {"evaluation.parquet", "evaluation.json"}
+    added = {"evaluation.parquet", "evaluation.json", "report.html"}
     assert sorted(path.name for path in dataset.iterdir()) == sorted([*before, *added])
 
 

@@ -20,7 +20,7 @@ from alphabeam.transforms.engines.contract import EngineUnusable
 from alphabeam.transforms.errors import EngineError
 
 ENGINE = "stub_engines:BatchedDisc"
-DOCUMENT = Path(__file__).parent.parent / "docs" / "run-inference.md"
+DOCUMENT = Path(__file__).parent.parent / "docs" / "how-to" / "run-inference.md"
 
 
 def pictures(count):

@@ -2,24 +2,14 @@
 
 import itertools
 import re
-import shutil
 
 import pytest
-from playwright.sync_api import sync_playwright
+from chromium import CONTRAST, launched, report_opened
 from report_dataset import moody_dataset, rows_of
 
 from alphabeam.pipeline.report.figures import MEASURES
 from alphabeam.pipeline.report.flags import FLAGS
 from alphabeam.pipeline.report.survey import SAMPLES, WORST
-
-CHROMIUM_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 
 
 @pytest.fixture
@@ -29,30 +19,14 @@ def dataset(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def chromium():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS
-        )
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def opened(chromium, dataset):
-    """The report in a tab of its own; nothing may go wrong in it."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 900})
-    page = context.new_page()
-    troubles, requests = [], []
-    page.on("console", lambda message: troubles.append(message.text))
-    page.on("pageerror", lambda error: troubles.append(str(error)))
-    page.on("request", lambda request: requests.append(request.url))
-    page.goto((dataset / "report.html").as_uri())
-    yield page
-    context.close()
-    assert troubles == []
-    assert [url for url in requests if not url.startswith("data:")] == [
-        (dataset / "report.html").as_uri()
-    ]
+    with report_opened(chromium, dataset / "report.html") as page:
+        yield page
 
 
 def visible(page):
@@ -81,6 +55,18 @@ def test_cutouts_are_filtered_by_flag(opened):
     assert visible(opened).locator(".tag").count() == 0
     opened.get_by_role("radio", name="All").check()
     assert visible(opened).count() == SAMPLES
+
+
+def test_a_warning_leads_to_the_cutouts_that_have_it(opened):
+    for flag in FLAGS:
+        opened.get_by_role("table", name="Cutouts by warning").get_by_role(
+            "link", name=flag.title
+        ).click()
+        assert opened.get_by_role("radio", name=re.compile(flag.title)).is_checked()
+        shown = visible(opened)
+        assert 0 < shown.count() < SAMPLES
+        assert shown.locator(f".tag[title='{flag.title}']").count() == shown.count()
+    assert opened.url.endswith("#cutouts")
 
 
 def test_cutouts_are_filtered_by_partition_and_engine_together(opened, dataset):
@@ -114,6 +100,7 @@ def test_a_picture_is_wiped_by_arrow_keys_by_pointer_and_all_at_once(opened):
     assert wipe.get_attribute("aria-valuetext") == "3 % source"
     opened.get_by_label("Source shown over all cutouts").fill("40")
     assert covered() == "inset(0px 60% 0px 0px)"
+    compare.scroll_into_view_if_needed()
     box = compare.bounding_box()
     opened.mouse.move(box["x"] + box["width"] * 0.75, box["y"] + box["height"] / 2)
     assert covered() == "inset(0px 25% 0px 0px)"
@@ -167,25 +154,6 @@ def test_screen_readers_get_a_name_for_everything(opened):
         assert chart.count() == 1
         assert "Median" in chart.locator("desc").first.text_content()
         assert opened.locator("figure", has=chart).locator("tbody tr").count() > 0
-
-
-CONTRAST = """(selector) => {
-    const light = (colour) => {
-        const [r, g, b] = colour.match(/[\\d.]+/g).map(Number).map((level) => {
-            const part = level / 255;
-            return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
-        });
-        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-    };
-    const element = document.querySelector(selector);
-    let under = element;
-    const clear = "rgba(0, 0, 0, 0)";
-    while (getComputedStyle(under).backgroundColor === clear) under = under.parentElement;
-    const style = getComputedStyle(element);
-    const ink = light(element.closest("svg") ? style.fill : style.color);
-    const ground = light(getComputedStyle(under).backgroundColor);
-    return (Math.max(ink, ground) + 0.05) / (Math.min(ink, ground) + 0.05);
-}"""
 
 
 def test_light_and_dark_differ_and_both_can_be_read(opened):

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import pyarrow as pa
 
+from ..column_meanings import MEANINGS
 from ..columns import picture_type
 from .readme import licence_of
 
@@ -143,6 +144,8 @@ def _field(column: pa.Field) -> dict[str, Any] | None:
         "name": column.name,
         "source": source,
     }
+    if column.name in MEANINGS:
+        field["description"] = MEANINGS[column.name]
     if kind == picture_type():
         source["transform"] = {"jsonPath": "bytes"}
         return {**field, "dataType": "sc:ImageObject"}

@@ -10,6 +10,7 @@ import pyarrow as pa
 import yaml
 
 from ...transforms.engines import licences
+from ...transforms.providers.catalogue import ADAPTERS
 from ..columns import picture_type
 from .hugging_face import IMAGE, Feature, feature_of, json_feature_of, named
 
@@ -149,10 +150,17 @@ def licence_of(settings: Mapping[str, Any]) -> str:
     return "; ".join(dict.fromkeys(filter(None, _licences(settings))))
 
 
+def engine_licence(name: str, options: Mapping[str, Any] | None = None) -> str:
+    """Says under which licence one engine's weights are; for hosted ones, whose terms hold."""
+    if name in ADAPTERS:
+        return f"the provider's terms ({name})"
+    return licences.licence_of(name, options)
+
+
 def _licences(settings: Mapping[str, Any]) -> list[str]:
     options = settings.get("engine_options", {})
     names = [name.strip() for name in settings["engine"].split(",")]
-    return [licences.licence_of(name, options.get(name)) for name in names]
+    return [engine_licence(name, options.get(name)) for name in names]
 
 
 def _licence_id(settings: Mapping[str, Any]) -> str:

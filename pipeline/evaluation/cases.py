@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from ...transforms.records import ImageRecord
-from .mattes import Mattes, StoredMatte
-from .rows import DUPLICATE_KEY, FAILED, NO_CUTOUT, Outcome
+from .mattes import Mattes
+from .rows import Outcome
+from .statuses import DUPLICATE_KEY, FAILED, NO_CUTOUT
+from .stored_mattes import StoredMatte
 from .truth import Truths
 
 

@@ -11,7 +11,8 @@ from scipy.stats import bootstrap, wilcoxon
 
 from .mattes import Mattes
 from .metrics import METRICS, Metric
-from .rows import SCORED, other
+from .rows import other
+from .statuses import SCORED
 
 _DIFFERING = 24
 _RESAMPLES = 2000

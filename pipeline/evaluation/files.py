@@ -16,6 +16,8 @@ from ..errors import RunError, UsageError
 from ..layouts.contract import parquet_bytes
 from ..paths import DatasetPaths
 
+FORMAT = 1  # of evaluation.json
+
 
 def check_csv(uri: str) -> None:
     """Refuses a place where no CSV file can be written, before there is anything to lose.
@@ -27,6 +29,30 @@ def check_csv(uri: str) -> None:
         raise UsageError(f"--csv {uri} is a folder: give a file, for example {uri}/rows.csv")
     if storage.is_local(uri) and not storage.is_folder(storage.parent(uri)):
         raise UsageError(f"--csv {uri}: there is no folder {storage.parent(uri)}")
+
+
+def read_evaluation(root: str) -> dict[str, Any] | None:
+    """Reads `evaluation.json` of a dataset; None when there is none.
+
+    Args:
+      root: the dataset's folder.
+
+    Raises:
+      UsageError: there is one, and it cannot be read.
+    """
+    paths = DatasetPaths(root)
+    uri = paths.uri(paths.EVALUATION)
+    if not storage.exists(uri):
+        return None
+    try:
+        summary = json.loads(storage.read_bytes(uri))
+        if summary["alphabeam_evaluation"] != FORMAT:
+            raise ValueError(f"its form is {summary['alphabeam_evaluation']}, not {FORMAT}")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{uri} cannot be read ({error}): run alphabeam evaluate again, or delete it"
+        ) from error
+    return summary
 
 
 def write_evaluation(

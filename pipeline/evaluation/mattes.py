@@ -1,47 +1,21 @@
-"""The mattes of a dataset, found by key and laid out as in the whole picture."""
+"""The mattes of a dataset, found by key."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from ...transforms import storage
-from ...transforms.codec import DecodeLimits, decode
-from ...transforms.errors import DecodeError
-from ...transforms.mask_stats import MaskStats
-from ...transforms.matte import Box, crop_box
 from ..columns import output_names
 from ..dataset import open_dataset, open_errors, require_dataset
-from ..errors import UsageError
-from ..paths import DatasetPaths
-from .stored_pictures import PicturePlace, StoredPictures
+from .stored_mattes import MatteReader, StoredMatte
 
-_COLUMNS = ("key", "image_path", "mask_path", "source_width", "source_height")
-_STATISTICS = tuple(field.name for field in fields(MaskStats))
 _FAILURE = ("key", "stage", "error", "message")
 _FILE = "__filename"  # pyarrow's own column: the path of the file that a row is from
-
-
-@dataclass(frozen=True)
-class StoredMatte:
-    """Where the matte of one cutout is.
-
-    Attributes:
-      place: of the picture whose alpha it is, or of the saved mask.
-      picture: path of the cutout in the dataset; None where it has none of its own.
-      width, height: of the whole picture, pixels.
-      crop: the part of it that is stored; None for all of it.
-    """
-
-    place: PicturePlace
-    picture: str | None
-    width: int
-    height: int
-    crop: Box | None
 
 
 @dataclass(frozen=True)
@@ -65,7 +39,7 @@ class Mattes:
     Attributes:
       root: as given.
       values: the content of `dataset.json`.
-      limits: what its pictures may measure.
+      reader: of its mattes.
       repeated: keys that several rows have.
 
     Raises:
@@ -75,19 +49,7 @@ class Mattes:
     def __init__(self, root: str) -> None:
         self.root = root
         self.values = require_dataset(root)
-        settings = self.values["settings"]
-        compose = settings["compose"]
-        if compose["background"] is not None and not compose["save_mask"]:
-            raise UsageError(
-                f"{root} was made with --background and without --save_mask, so nothing in it says "
-                f"where the subjects are: make it again with --save_mask"
-            )
-        self.limits = DecodeLimits(settings["max_image_bytes"], settings["max_image_pixels"])
-        self._saved_masks: bool = compose["save_mask"]
-        self._crop_margin: int | None = compose["crop_margin"] if compose["crop_to_bbox"] else None
-        self._pictures = StoredPictures(
-            DatasetPaths(root), "mask" if self._saved_masks else "image"
-        )
+        self.reader = MatteReader(root, self.values)
         self._partition_by = _partition_columns(self.values)
         self._rows = self._read_rows()
         self._failed = open_errors(root).to_table(columns=[*_FAILURE, *self._partition_by])
@@ -107,7 +69,8 @@ class Mattes:
     def find(self, key: str) -> StoredMatte | FailedRow | None:
         """Finds the row of a key; None when there is none."""
         if key in self._numbers:
-            return self._matte(_row(self._rows, self._numbers[key]))
+            row = _row(self._rows, self._numbers[key])
+            return self.reader.place(row, self._files[row["file_number"]], row["file_row"])
         if key in self._failures:
             row = _row(self._failed, self._failures[key])
             return FailedRow(row["error"], f"{row['stage']}: {row['message']}")
@@ -125,51 +88,8 @@ class Mattes:
             f"{name}={'none' if value is None else value}" for name, value in values.items()
         )
 
-    def read(self, matte: StoredMatte) -> bytes:
-        """Reads the encoded picture that holds a matte.
-
-        Raises:
-          OSError: it is missing or cannot be read.
-        """
-        return self._pictures.read(matte.place)
-
-    def decode(self, matte: StoredMatte, data: bytes) -> np.ndarray:
-        """Decodes a matte; a cropped one is put back where it was, with 0 around it.
-
-        Args:
-          matte: where it is from.
-          data: what `read` gave.
-
-        Returns:
-          uint8, shape (height, width) of the whole picture, 0 (background) to 255 (subject).
-
-        Raises:
-          DecodeError: it does not decode, or has not the size that its row says.
-        """
-        picture = decode(data, self.limits)
-        height, width = picture.rgb.shape[:2]
-        if self._saved_masks:
-            levels = np.ascontiguousarray(picture.rgb[:, :, 0])
-        elif picture.alpha is not None:
-            levels = picture.alpha
-        else:
-            levels = np.full((height, width), 255, np.uint8)
-        box = matte.crop or Box(0, 0, matte.width, matte.height)
-        if (height, width) != (box.height, box.width):
-            raise DecodeError(
-                "size_mismatch",
-                f"the cutout is {width} x {height}, its row says {box.width} x {box.height}",
-            )
-        if matte.crop is None:
-            return levels
-        whole = np.zeros((matte.height, matte.width), np.uint8)
-        whole[box.y : box.y + box.height, box.x : box.x + box.width] = levels
-        return whole
-
     def _read_rows(self) -> pa.Table:
-        names = [*_COLUMNS, *self._partition_by]
-        if self._crop_margin is not None:
-            names += _STATISTICS
+        names = ["key", *self.reader.columns, *self._partition_by]
         rows = open_dataset(self.root).to_table(columns=[*names, _FILE])
         files = rows.column(_FILE).combine_chunks().dictionary_encode()
         codes = files.indices.to_numpy()
@@ -185,21 +105,6 @@ class Mattes:
             return path
         fs, _ = storage.resolve(self.root)
         return fs.unstrip_protocol(path)
-
-    def _matte(self, row: dict[str, Any]) -> StoredMatte:
-        path = row["mask_path"] if self._saved_masks else row["image_path"]
-        width, height = row["source_width"], row["source_height"]
-        crop = None
-        if self._crop_margin is not None:
-            statistics = MaskStats(**{name: row[name] for name in _STATISTICS})
-            crop = crop_box(statistics, self._crop_margin, width, height)
-        return StoredMatte(
-            place=PicturePlace(path, self._files[row["file_number"]], row["file_row"]),
-            picture=row["image_path"],
-            width=width,
-            height=height,
-            crop=crop,
-        )
 
 
 def _partition_columns(values: dict[str, Any]) -> list[str]:

@@ -10,25 +10,7 @@ import pyarrow.compute as pc
 
 from ...transforms.stream import batched
 from .metrics import METRICS, Scores
-
-SCORED = "scored"
-NO_TRUTH = "no_truth"
-BAD_TRUTH = "bad_truth"
-NO_CUTOUT = "no_cutout"
-BAD_CUTOUT = "bad_cutout"
-FAILED = "failed"
-DUPLICATE_KEY = "duplicate_key"
-
-# What can become of a key, and what that means.
-STATUSES = {
-    SCORED: "the cutout was compared with its truth",
-    NO_TRUTH: "a cutout that no truth is given for",
-    BAD_TRUTH: "a truth that cannot be read or compared",
-    NO_CUTOUT: "a truth whose key the dataset does not hold",
-    BAD_CUTOUT: "a cutout that cannot be read",
-    FAILED: "a row that the run itself failed at",
-    DUPLICATE_KEY: "a key that several truths or several cutouts have",
-}
+from .statuses import DUPLICATE_KEY
 
 _OTHER = "other_"
 _LASTING = ("key", "partition", "truth_uri", "picture", "other_picture")
@@ -40,7 +22,7 @@ class Outcome:
     """What became of one key in one dataset.
 
     Attributes:
-      status: one of `STATUSES`.
+      status: one of `statuses.STATUSES`.
       error: a short stable class of trouble in snake_case; None without trouble.
       message: one line for people; None without trouble.
       picture: path of the cutout in the dataset; None where it has none of its own.

@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .comparison import compare
+from .files import FORMAT
 from .mattes import Mattes
 from .metrics import METRICS
-from .rows import SCORED, STATUSES
+from .statuses import SCORED, STATUSES
 from .truth import Truths
 
-FORMAT = 1
 _WORST = 24
 _NAMED = 20  # keys named for each kind of trouble; the table has all
 

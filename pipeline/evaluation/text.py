@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .rows import SCORED
+from .statuses import SCORED
 
 _NAMED = 5  # keys named for each kind of trouble
 _PARTITIONS = 40

@@ -12,6 +12,7 @@ from ..markers import read_markers
 from ..paths import DatasetPaths
 from ..totals import Totals, summarise
 from .failures import ErrorClass, error_classes
+from .judgement import Judgement, read_judgement
 from .pictures import Album, Sample
 from .survey import Survey, survey
 from .timing import Timing
@@ -34,6 +35,7 @@ class Contents:
       error_classes: how many classes there are.
       samples: rows of every kind, with pictures.
       worst: the rows with the lowest confidence, with pictures, lowest first.
+      judgement: what an evaluation found; None without one.
     """
 
     root: str
@@ -46,6 +48,7 @@ class Contents:
     error_classes: int
     samples: list[Sample]
     worst: list[Sample]
+    judgement: Judgement | None
 
 
 def gather(root: str) -> Contents:
@@ -82,4 +85,5 @@ def gather(root: str) -> Contents:
         error_classes=classes,
         samples=list(album.samples(found.samples)),
         worst=list(album.samples(found.worst)),
+        judgement=read_judgement(root, values, totals),
     )

@@ -16,6 +16,7 @@ from .histogram import Bar, Histogram
 
 _WIDTH, _HEIGHT = 360, 190
 _TICKS = 6
+_COUNT_TICKS = 4  # above 0
 _STYLE = Style(label_font_size=11, major_label_font_size=11)
 # What pygal draws for its own scripts and tooltips, and empty layers.
 _DROPPED = {"defs", "title", "desc"}
@@ -120,6 +121,32 @@ MEASURES = (
 )
 
 
+# Of an evaluation.
+JUDGED = (
+    Measure(
+        "iou",
+        "IoU",
+        "How much of subject and cutout is common to both: 1 is all, 0 is nothing.",
+        _decimal,
+        _decimal,
+    ),
+    Measure(
+        "boundary_iou",
+        "Boundary IoU",
+        "The same along the outline alone. Low where the shape is right and its edge is not.",
+        _decimal,
+        _decimal,
+    ),
+    Measure(
+        "mae",
+        "MAE",
+        "Mean difference of alpha, over all pixels. A tail to the right is what to look at.",
+        _decimal,
+        _decimal,
+    ),
+)
+
+
 def figure(measure: Measure, histogram: Histogram) -> Figure:
     """Draws a histogram.
 
@@ -160,13 +187,12 @@ def _svg(measure: Measure, histogram: Histogram, bars: list[Bar], summary: str) 
         show_legend=False,
         margin=2,
         margin_right=14,
-        min_scale=2,
-        max_scale=4,
         truncate_label=-1,
         include_x_axis=True,
         value_formatter=count,
     )
     ticks = _log_ticks(bars) if histogram.logarithmic else _linear_ticks(bars)
+    chart.y_labels = _count_ticks(max(bar.count for bar in bars))
     chart.x_labels = [{"value": place(tick), "label": measure.tick(tick)} for tick in ticks]
     chart.add(
         measure.title,
@@ -212,6 +238,12 @@ def _inline(svg: str, measure: Measure, summary: str) -> Markup:
 
 def _tag(element: ElementTree.Element) -> str:
     return element.tag.rpartition("}")[2]
+
+
+def _count_ticks(most: int) -> list[int]:
+    """Gives round whole numbers from 0 to `most` or a little more."""
+    step = next(int(step) for step in _nice(1.0) if most / step <= _COUNT_TICKS)
+    return [index * step for index in range(math.ceil(most / step) + 1)]
 
 
 def _linear_ticks(bars: list[Bar]) -> list[float]:

@@ -37,20 +37,39 @@ class Flag:
     raised: Callable[[Mapping[str, Any]], Any]
 
 
+# The gravest first.
 FLAGS = (
     Flag(
         "blank",
         "Blank",
         "blank",
-        "no pixel is at least half opaque",
+        "no pixel is at least half opaque: the subject was not found",
         lambda row: row["is_blank"] == 1,
     ),
     Flag(
         "full",
         "Full",
         "full",
-        "every pixel is at least half opaque",
+        "every pixel is at least half opaque: no background was found",
         lambda row: row["is_full"] == 1,
+    ),
+    Flag(
+        "pieces",
+        "Many pieces",
+        "pieces",
+        f"{MANY_COMPONENTS} or more separate pieces, or none that holds {share(MAIN_COMPONENT)} of "
+        f"the mask: parts may be lost, or background kept",
+        lambda row: (
+            (row["components"] >= MANY_COMPONENTS)
+            | (row["largest_component_ratio"] < MAIN_COMPONENT)
+        ),
+    ),
+    Flag(
+        "unsure",
+        "Low confidence",
+        "unsure",
+        f"the engine's confidence is below {LOW_CONFIDENCE}: edges or whole parts may be wrong",
+        lambda row: row["confidence"] < LOW_CONFIDENCE,
     ),
     Flag(
         "border",
@@ -62,24 +81,6 @@ FLAGS = (
             | (row["touches_right"] == 1)
             | (row["touches_bottom"] == 1)
             | (row["touches_left"] == 1)
-        ),
-    ),
-    Flag(
-        "unsure",
-        "Low confidence",
-        "unsure",
-        f"the engine's confidence is below {LOW_CONFIDENCE}",
-        lambda row: row["confidence"] < LOW_CONFIDENCE,
-    ),
-    Flag(
-        "pieces",
-        "Many pieces",
-        "pieces",
-        f"{MANY_COMPONENTS} or more separate pieces, or none that holds {share(MAIN_COMPONENT)} of "
-        f"the mask",
-        lambda row: (
-            (row["components"] >= MANY_COMPONENTS)
-            | (row["largest_component_ratio"] < MAIN_COMPONENT)
         ),
     ),
     Flag(

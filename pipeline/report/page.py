@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
 from typing import Any
@@ -15,18 +15,21 @@ import jinja2
 from markupsafe import Markup
 
 from ...transforms import storage
-from ...transforms.engines import licences
 from ...transforms.fetch import shown
-from ..cards.readme import licence_of
+from ..cards.readme import engine_licence, licence_of
 from . import formats
 from .contents import Contents
-from .figures import MEASURES, Figure, figure
+from .figures import JUDGED, MEASURES, Figure, Measure, figure
 from .flags import FLAGS, Flag, flags_of, reasons
+from .histogram import Histogram
+from .judgement import Judgement
 from .pictures import Sample
 from .survey import Group
 
 _PARTITIONS = 24
 _SETTINGS = 200
+# Of an evaluation, for each partition.
+_JUDGED = ("mae", "iou", "boundary_iou", "f_max", "s_measure", "sad")
 # An unfinished run knows its engine's name alone.
 _NO_ENGINE = {"model": "", "revision": "", "device": "", "dtype": ""}
 
@@ -81,7 +84,7 @@ def render(contents: Contents) -> str:
     environment.filters["uri"] = lambda uri: formats.clean(shown(uri), 160)
     script = _resource("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    survey = contents.survey
+    survey, judgement = contents.survey, contents.judgement
     partitions = sorted(survey.partitions, key=lambda name: (-survey.partitions[name].rows, name))
     engines = sorted(survey.engines, key=lambda name: (-survey.engines[name].rows, name))
     cards = [_card(sample, partitions, engines) for sample in contents.samples]
@@ -103,7 +106,10 @@ def render(contents: Contents) -> str:
         engine_choices=_choices(
             [_engine_label(name) for name in engines], {card.engine for card in cards}
         ),
-        figures=_figures(contents),
+        figures=_figures(MEASURES, {**survey.histograms, "latency": contents.timing.latency}),
+        judgement=judgement,
+        judged_figures=_figures(JUDGED, judgement.histograms) if judgement else [],
+        judged_metrics=_judged_metrics(judgement) if judgement else [],
         settings=_flat(contents.settings["settings"])[:_SETTINGS],
         engine={**_NO_ENGINE, **contents.settings["engine"]},
         licence=licence_of(contents.settings["settings"]) or "not stated",
@@ -155,12 +161,15 @@ def _engine_label(name: tuple[str, ...]) -> str:
 
 def _licence(name: tuple[str, ...]) -> str:
     engine, model, _ = name
-    return licences.licence_of(engine, {"model": model}) or "not stated"
+    return engine_licence(engine, {"model": model}) or "not stated"
 
 
-def _figures(contents: Contents) -> list[Figure]:
-    histograms = {**contents.survey.histograms, "latency": contents.timing.latency}
-    return [figure(measure, histograms[measure.name]) for measure in MEASURES]
+def _judged_metrics(judgement: Judgement) -> list[dict[str, Any]]:
+    return [metric for metric in judgement.summary["metrics"] if metric["name"] in _JUDGED]
+
+
+def _figures(measures: Iterable[Measure], histograms: Mapping[str, Histogram]) -> list[Figure]:
+    return [figure(measure, histograms[measure.name]) for measure in measures]
 
 
 def _flat(value: Any, name: str = "") -> list[tuple[str, str]]:

@@ -29,7 +29,7 @@ MOST_BYTES = 13_000
 
 _QUALITIES = (82, 65, 45, 25)
 _SHRINK = 0.7
-_FETCH = FetchLimits(max_bytes=50_000_000, timeout=5.0, attempts=1)
+FETCH = FetchLimits(max_bytes=50_000_000, timeout=5.0, attempts=1)
 _READERS = 16
 _COLUMNS = (
     "key",
@@ -49,7 +49,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A small picture: a `data:` URI of at most 13,000 bytes of WebP, and its size in pixels."""
+    """A small picture: a `data:` URI of WebP, and its size in pixels."""
 
     uri: str
     width: int
@@ -102,8 +102,6 @@ class Album:
         self._limits = limits
         self._crop_margin = crop_margin
         self._cutouts = StoredPictures(paths, "image")
-        _, root = storage.resolve(paths.root)
-        self._root = root.rstrip("/") + "/"
 
     def samples(self, places: Iterable[Place]) -> Iterator[Sample]:
         """Reads rows and their pictures, in order; what cannot be had is `Absent`."""
@@ -113,7 +111,7 @@ class Album:
 
     def _read(self, place: Place) -> _Encoded:
         row = place.read(_COLUMNS)
-        file = self._paths.uri(place.fragment.path.removeprefix(self._root))
+        file = file_of(self._paths, place)
         try:
             cutout = self._cutouts.read(PicturePlace(row["image_path"], file, place.offset))
         except FileNotFoundError:
@@ -147,12 +145,18 @@ class Album:
         return replace(picture, rgb=picture.rgb[kept], alpha=alpha)
 
 
+def file_of(paths: DatasetPaths, place: Place) -> str:
+    """Gives the URI of the Parquet file that holds a row."""
+    _, root = storage.resolve(paths.root)
+    return paths.uri(place.fragment.path.removeprefix(root.rstrip("/") + "/"))
+
+
 def _read_source(row: dict[str, Any]) -> bytes | Absent:
     uri = row["source_uri"]
     if uri.startswith("inline:"):
         return Absent("the source was inline in the manifest")
     try:
-        data = fetch(uri, _FETCH).data
+        data = fetch(uri, FETCH).data
     except ImageError:
         return Absent("source not reachable")
     if hashlib.sha256(data).hexdigest() != row["source_sha256"]:
@@ -160,24 +164,25 @@ def _read_source(row: dict[str, Any]) -> bytes | Absent:
     return data
 
 
-def thumbnail(picture: Picture) -> Thumbnail:
-    """Makes a picture small: at most 320 pixels a side and 13,000 bytes.
+def thumbnail(picture: Picture, side: int = SIDE, most_bytes: int = MOST_BYTES) -> Thumbnail:
+    """Makes a picture small.
 
     Args:
       picture: as decoded; transparency is kept.
+      side: pixels, of its longer side, at most.
+      most_bytes: that it may take as WebP.
     """
     if picture.alpha is None:
         image = Image.fromarray(picture.rgb)
     else:
         rgba = cv2.cvtColor(picture.rgb, cv2.COLOR_RGB2RGBA)
         image = Image.fromarray(cv2.insertChannel(picture.alpha, rgba, 3))
-    side = SIDE
     while True:
         image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=3.0)
         for quality in _QUALITIES:
             stream = io.BytesIO()
             image.save(stream, "WEBP", quality=quality, method=4)
-            if stream.tell() <= MOST_BYTES:
+            if stream.tell() <= most_bytes:
                 uri = f"data:image/webp;base64,{base64.b64encode(stream.getvalue()).decode()}"
                 return Thumbnail(uri, *image.size)
         side = int(max(image.size) * _SHRINK)

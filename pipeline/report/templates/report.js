@@ -60,6 +60,12 @@ function startFiltering(tools) {
     empty.hidden = shown > 0;
   };
   tools.addEventListener("change", apply);
+  for (const link of document.querySelectorAll("[data-flag]")) {
+    link.addEventListener("click", () => {
+      tools.querySelector(`[name=flag][value="${link.dataset.flag}"]`).checked = true;
+      apply();
+    });
+  }
   tools.hidden = false;
   apply();
 }

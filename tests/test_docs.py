@@ -1,0 +1,192 @@
+"""The documentation: every command in it runs, and every link leads somewhere."""
+
+import os
+import re
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from documentation import ROOT, Fence, Page, Runner, all_pages, check_command, commands_of
+from photographs import NAMES, photograph
+from PIL import Image
+from standins.kinds import QUICK, STAND_INS
+from stub_engines import disc
+from tiny_models import save_tiny_birefnet
+
+from alphabeam.transforms.providers.contract import Adapter
+
+PAGES = all_pages()
+TESTED_HERE = [page for page in PAGES if page.tested_by() is None and any(page.fences())]
+TESTED_ELSEWHERE = [page for page in PAGES if page.tested_by() is not None]
+
+
+def named(page):
+    return page.name
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    return save_tiny_birefnet(str(tmp_path_factory.mktemp("weights") / "weights"), "rmbg2")
+
+
+@pytest.fixture
+def prepared(tmp_path, weights, monkeypatch):
+    """A folder that holds what the pages speak of: photographs, manifests of them, masks."""
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "masks").mkdir()
+    for name in NAMES:
+        picture = Image.fromarray(photograph(name))
+        picture.thumbnail((128, 128))
+        picture.save(tmp_path / "photos" / f"{name}.jpg", quality=90)
+        matte = np.rint(255 * disc(picture.height, picture.width)).astype(np.uint8)
+        Image.fromarray(matte).save(tmp_path / "masks" / f"{name}.png")
+    Image.fromarray(photograph("coffee")).resize((150, 100)).save(tmp_path / "cup.jpg")
+    images = [f"photos/{name}.jpg" for name in NAMES]
+    splits = ["train" if number % 3 else "test" for number in range(len(NAMES))]
+    labels = ["person", "animal", "thing", "thing", "plant", "thing"]
+    table = pa.table({"key": NAMES, "image": images, "split": splits, "label": labels})
+    for manifest in ("photos.parquet", "train.parquet"):
+        pq.write_table(table, tmp_path / manifest)
+    rows = (
+        f"{name},{image},{number}.90"
+        for number, (name, image) in enumerate(zip(NAMES, images, strict=True))
+    )
+    (tmp_path / "shop.csv").write_text("\n".join(["key,image,price", *rows]) + "\n")
+    masks = [f"masks/{name}.png" for name in NAMES]
+    pq.write_table(pa.table({"key": NAMES, "mask": masks}), tmp_path / "truth.parquet")
+    (tmp_path / "weights").symlink_to(weights)
+    (tmp_path / "my_models.py").write_text(
+        "from stub_engines import Disc as Matter\n__all__ = ['Matter']\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for name, value in os.environ.items():
+        monkeypatch.setenv(name, value)  # so that what a page exports ends with it
+    yield tmp_path
+    sys.modules.pop("my_models", None)
+
+
+@pytest.fixture
+def stand_ins(prepared, monkeypatch):
+    """Every provider on loopback, its key where the page says it is; gives flags to reach them."""
+    monkeypatch.setattr(Adapter, "timing", QUICK)
+    for adapter in Adapter.__subclasses__():
+        monkeypatch.setattr(adapter, "timing", QUICK, raising=False)
+    keys = {"fal-bria": "FAL_KEY", "pixazo-bria": "PIXAZO_API_KEY", "gmi-bria": "GMI_API_KEY",
+            "runware-bria": "RUNWARE_API_KEY"}  # fmt: skip
+    flags = ["--allow_private_hosts"]
+    with ExitStack() as stack:
+        for name, variable in keys.items():
+            standin = stack.enter_context(STAND_INS[name]())
+            monkeypatch.setenv(variable, standin.key)
+            flags += [f"--provider_url={base}={url}" for base, url in standin.urls().items()]
+        yield flags
+
+
+@pytest.mark.parametrize("page", TESTED_HERE, ids=named)
+def test_every_command_of_a_page_runs(page, stand_ins):
+    runner = Runner(stand_ins)
+    for fence in page.fences():
+        try:
+            runner.run(fence)
+        except BaseException as error:
+            where = f"{page.name}:{fence.line}"
+            raise AssertionError(f"{where}: {type(error).__name__}: {error}") from error
+
+
+@pytest.mark.parametrize("page", TESTED_ELSEWHERE, ids=named)
+def test_a_page_that_needs_more_names_the_test_that_runs_it(page):
+    test = ROOT / page.tested_by()
+    assert test.is_file()
+    assert Path(page.name).name in test.read_text()
+    for fence in page.fences():
+        if fence.language in ("sh", "console"):
+            for command in commands_of(fence):
+                if command.startswith(("alphabeam ", "make ", "pip ")) and "|" not in command:
+                    check_command(command)
+
+
+def anchors(page):
+    """Gives the anchors of a page's headings, as GitHub makes them."""
+    text = re.sub(r"```.*?```", "", page.text, flags=re.DOTALL)
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_every_link_within_the_repository_leads_somewhere(page):
+    text = re.sub(r"```.*?```", "", page.text, flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if target.startswith(("http://", "https://")):
+            continue
+        path, _, anchor = target.partition("#")
+        found = (page.path.parent / path).resolve() if path else page.path
+        assert found.exists(), f"{page.name}: {target}"
+        if anchor and found.suffix == ".md":
+            assert anchor in anchors(Page(str(found.relative_to(ROOT)))), f"{page.name}: {target}"
+
+
+def test_every_page_is_reached_from_the_index():
+    reached, waiting = set(), ["README.md"]
+    while waiting:
+        name = waiting.pop()
+        if name in reached:
+            continue
+        reached.add(name)
+        for target in re.findall(r"\]\(([^)\s#]+\.md)", Page(name).text):
+            found = (ROOT / name).parent / target
+            if found.exists():
+                waiting.append(str(found.resolve().relative_to(ROOT)))
+    assert {page.name for page in PAGES} <= reached
+
+
+def test_commands_are_taken_apart_as_a_shell_does():
+    fence = Fence("sh", "# first\nalphabeam run \\\n    --manifest x  # why\n\nls", 1)
+    assert list(commands_of(fence)) == ["alphabeam run --manifest x  # why", "ls"]
+    fence = Fence("console", "$ alphabeam verify x\nok: 1 unit\n", 1)
+    assert list(commands_of(fence)) == ["alphabeam verify x"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "alphabeam run --manifest x --outptu y",
+        "alphabeam verify x --all",
+        "make dmeo",
+        "pip install 'alphabeam[tourch]'",
+    ],
+)
+def test_commands_that_do_not_exist_are_found(command):
+    with pytest.raises((AssertionError, ValueError, SystemExit)):
+        check_command(command)
+
+
+@pytest.mark.parametrize(
+    "fence",
+    [
+        Fence("sh", "alphabeam verify nowhere", 1),
+        Fence("sh", "test -e nowhere", 1),
+        Fence("python", "assert False", 1),
+        Fence("yaml", "a: [", 1),
+    ],
+)
+def test_a_fence_that_fails_is_found(fence, prepared):
+    with pytest.raises((AssertionError, yaml.YAMLError)):
+        Runner().run(fence)
+
+
+def test_the_reference_is_what_the_code_gives():
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        import generate
+    finally:
+        sys.path.remove(str(ROOT / "docs"))
+    written = {path.name: path.read_text() for path in generate.FOLDER.iterdir()}
+    assert written == generate.pages(), "run `make reference`"
