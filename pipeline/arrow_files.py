@@ -22,4 +22,6 @@ class _Handler(pafs.FSSpecHandler):
 def arrow_files(uri: str) -> tuple[Any, str]:
     """Gives the Arrow file system of a URI, and the path within it."""
     fs, path = storage.resolve(uri)
+    if storage.is_local(uri):
+        return pafs.LocalFileSystem(), path
     return pafs.PyFileSystem(_Handler(fs)), path

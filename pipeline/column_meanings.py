@@ -53,6 +53,8 @@ MEANINGS = {
     "attempts": "how often it was submitted or tried",
     "cost_usd": "paid to a provider for it, dollars; null for an engine that runs here",
     "provider_request_id": "the provider's own name for the request",
+    "provider_resized": "whether the provider's picture had another size than the source and was scaled back; null "
+    "where none answered, or the provider fetched the source itself",
     "escalated_from": "the engine whose cutout was doubtful; null where the first one stands",
     "escalated_confidence": "the confidence of that cutout",
     "stage": "where it failed: manifest, fetch, decode, engine, compose or write",
