@@ -18,6 +18,7 @@ from ..transforms.providers.endpoints import Endpoints
 from ..transforms.providers.settings import ProviderSettings
 from ..transforms.providers.staging import Staging, stages, takes_only_addresses
 from ..transforms.rows import is_web
+from .engine_flags import share_out
 from .errors import UsageError
 from .manifest import Manifest
 from .options import (
@@ -29,7 +30,7 @@ from .options import (
 )
 from .paths import DatasetPaths
 
-# Flags that go to an engine and change where and how fast an engine runs, and not what it is.
+# Engine flags that change where and how fast an engine runs, and not what it is.
 _PASSING = ("device", "batch_size", "compile")
 
 # Runners whose work happens on the machine that launches them; None becomes one of them.
@@ -50,12 +51,13 @@ def cutter_settings(options: PipelineOptions) -> CutterSettings:
             f"--engine takes a name, or different names with commas between: given {given.engine!r}"
         )
     here = works_here(options)
+    wanted = _wanted(given, [name for name in names if name not in ADAPTERS])
     local, providers = {}, {}
     for name in names:
         if name in ADAPTERS:
             providers[name] = _provider(name, options, here)
         else:
-            local[name] = _engine(name, options, here)
+            local[name] = _engine(name, wanted[name], here)
     if hosted.escalate_when and len(names) == 1:
         raise UsageError("--escalate_when needs a second engine to ask: --engine FIRST,SECOND")
     try:
@@ -89,15 +91,20 @@ def recorded_engines(cutter: CutterSettings) -> dict[str, Any]:
     return recorded
 
 
-def _engine(name: str, options: PipelineOptions, here: bool) -> dict[str, Any]:
-    given = options.view_as(EngineOptions)
-    wanted = {
-        flag: value
-        for flag in registry.OPTIONS
-        if (value := getattr(given, flag)) not in (None, False)
-    }
+def _wanted(given: EngineOptions, names: list[str]) -> dict[str, dict[str, Any]]:
+    """Gives what each engine of this machine is asked for."""
+    flags = {flag: getattr(given, flag) for flag in registry.OPTIONS}
+    try:
+        wanted = share_out(flags, names)
+    except registry.EngineUnusable as error:
+        raise UsageError(str(error)) from error
     if given.batch_size != "auto":
-        wanted["batch_size"] = int(given.batch_size)
+        for options in wanted.values():
+            options["batch_size"] = int(given.batch_size)
+    return wanted
+
+
+def _engine(name: str, wanted: dict[str, Any], here: bool) -> dict[str, Any]:
     try:
         engine = registry.create(name, wanted)
         if here:

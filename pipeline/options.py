@@ -147,9 +147,15 @@ class EngineOptions(PipelineOptions):
             "chain a,b that falls over from a to b (grabcut)",
         )
         parser.add_argument(
-            "--model", metavar="ID|FOLDER|URI", help="weights, where the engine takes any"
+            "--model",
+            action="append",
+            metavar="ID|FOLDER|URI",
+            help="weights, where the engine takes any; in a chain ENGINE=ID|FOLDER|URI, repeatable, "
+            "and so with the revision, resolution and patch order",
         )
-        parser.add_argument("--revision", metavar="REV", help="pinned revision of a hub model")
+        parser.add_argument(
+            "--revision", action="append", metavar="REV", help="pinned revision of a hub model"
+        )
         parser.add_argument(
             "--device",
             metavar="auto|cpu|cuda|cuda:N|mps",
@@ -163,10 +169,14 @@ class EngineOptions(PipelineOptions):
             "--batch_size", default="auto", metavar="auto|N", help="pictures a call (auto)"
         )
         parser.add_argument(
-            "--resolution", type=int, metavar="PX", help="the model's working size (its own)"
+            "--resolution",
+            action="append",
+            metavar="PX",
+            help="the model's working size (its own)",
         )
         parser.add_argument(
             "--patch_order",
+            action="append",
             metavar="rmbg2|birefnet",
             help="how a BiRefNet was trained to see a picture's tiles, which its weights do not "
             "show (as the hub name or config.json says, else as the engine's name says)",

@@ -118,6 +118,18 @@ def settings_of(engine: Engine, options: Mapping[str, Any]) -> dict[str, Any]:
     return {**options, **(settings() if settings is not None else {})}
 
 
+def takes(name: str, option: str) -> bool:
+    """Tells whether an engine has an option.
+
+    Raises:
+      EngineUnusable: no such engine.
+    """
+    parameters = inspect.signature(_class_of(find(name))).parameters
+    return option in parameters or any(
+        parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()
+    )
+
+
 def _class_of(entry: EngineEntry) -> type:
     module, _, attribute = entry.target.partition(":")
     try:

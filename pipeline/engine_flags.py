@@ -1,0 +1,78 @@
+"""Which engine of a chain each engine flag is for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..transforms.engines import registry
+from .errors import UsageError
+
+_OF_ONE = ("model", "revision", "resolution", "patch_order")
+"""Flags that cannot be meant for two engines at once."""
+
+
+def share_out(given: Mapping[str, Any], names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Gives every engine its own options.
+
+    In a chain a flag is for those engines that know it. `--model`, `--revision`, `--resolution` and
+    `--patch_order` are also taken as NAME=VALUE, for the one engine NAME, and have to be where
+    several know them. Given twice the later value counts, and one with a name before one without.
+
+    Args:
+      given: flag to value; flags that may be repeated have a list, those left out None or False.
+      names: the engines of this machine, in the order in which they are asked.
+
+    Returns:
+      Engine to option to value.
+
+    Raises:
+      UsageError: it does not say which engine is meant, or names one that is not there.
+      EngineUnusable: there is no such engine.
+    """
+    shares: dict[str, dict[str, Any]] = {name: {} for name in names}
+    for flag in registry.OPTIONS:
+        value = given.get(flag)
+        if value in (None, False):
+            continue
+        named: dict[str, Any] = {}
+        for each in value if isinstance(value, list) else [value]:
+            name, content = _split(flag, each, names) if isinstance(value, list) else ("", each)
+            content = _number(flag, content) if flag == "resolution" else content
+            if name:
+                named[name] = content
+            else:
+                for taker in _takers(flag, content, names):
+                    shares[taker][flag] = content
+        for name, content in named.items():
+            shares[name][flag] = content
+    return shares
+
+
+def _split(flag: str, text: str, names: Sequence[str]) -> tuple[str, str]:
+    """Splits NAME=VALUE; no name where there is none."""
+    name, mark, content = text.partition("=")
+    if mark and name in names:
+        return name, content
+    if mark and name in registry.entries():
+        raise UsageError(f"--{flag} {text}: {name} is not one of --engine {','.join(names)}")
+    return "", text
+
+
+def _takers(flag: str, content: Any, names: Sequence[str]) -> Sequence[str]:
+    """Finds the engines that a flag without a name is for; the first one if none knows it."""
+    if len(names) == 1:
+        return names
+    takers = [name for name in names if registry.takes(name, flag)]
+    if flag in _OF_ONE and len(takers) > 1:
+        raise UsageError(
+            f"--{flag} {content}: {' and '.join(takers)} take it; say whose it is, for "
+            f"example --{flag} {takers[0]}={content}"
+        )
+    return takers or names[:1]
+
+
+def _number(flag: str, text: Any) -> int:
+    if not str(text).isdigit():
+        raise UsageError(f"--{flag} is a number of pixels: given {text!r}")
+    return int(text)

@@ -1,0 +1,97 @@
+"""Flags reach the engine of a chain that they are for."""
+
+from __future__ import annotations
+
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from photographs import write_manifest
+from test_job import rows_of, run
+from tiny_models import save_tiny_birefnet
+
+from alphabeam.pipeline.engine_settings import cutter_settings
+from alphabeam.pipeline.errors import UsageError
+from alphabeam.pipeline.verify import verify
+
+ELSEWHERE = ("--runner", "DataflowRunner", "--output", "out")  # where nothing is loaded at once
+
+
+def shares(*flags: str) -> dict:
+    return dict(cutter_settings(PipelineOptions([*ELSEWHERE, *flags])).options)
+
+
+def test_a_named_value_goes_to_its_engine_and_a_plain_one_to_all_that_know_it() -> None:
+    got = shares(
+        "--engine", "hf,onnx,grabcut", "--model", "onnx=u2net.onnx", "--model", "hf=owner/name",
+        "--resolution", "onnx=320", "--resolution", "grabcut=128", "--device", "cpu",
+        "--subject_labels", "dog", "--onnx_scale", "max",
+    )  # fmt: skip
+    assert got["hf"]["model"] == "owner/name"
+    assert got["onnx"]["model"] == "u2net.onnx"
+    assert [got[name]["resolution"] for name in ("hf", "onnx", "grabcut")] == [None, 320, 128]
+    assert got["hf"]["subject_labels"] == ["dog"]
+    assert "onnx_scale" not in got["hf"]
+
+
+def test_the_one_engine_of_a_chain_that_takes_a_model_gets_it() -> None:
+    got = shares("--engine", "grabcut,hf,fal-bria", "--model", "a=b/c", "--dtype", "bfloat16")
+    assert got["hf"]["model"] == "a=b/c"
+    assert got["hf"]["dtype"] == "bfloat16"
+    assert set(got) == {"grabcut", "hf"}
+
+
+def test_a_resolution_may_differ() -> None:
+    chain = ("--engine", "birefnet,rmbg-1.4", "--patch_order", "birefnet")
+    got = shares(*chain, "--resolution", "birefnet=512", "--resolution", "rmbg-1.4=640")
+    assert (got["birefnet"]["resolution"], got["rmbg-1.4"]["resolution"]) == (512, 640)
+    assert got["birefnet"]["patch_order"] == "birefnet"
+
+
+def test_the_later_value_counts_and_one_with_a_name_before_one_without() -> None:
+    got = shares("--engine", "onnx,fal-bria", "--model", "a", "--model", "b", "--resolution", "8")
+    assert got["onnx"]["model"] == "b"
+    got = shares("--engine", "onnx", "--resolution", "onnx=9", "--resolution", "8", "--model", "a")
+    assert got["onnx"]["resolution"] == 9
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (
+            ["--engine", "birefnet,rmbg-2.0", "--model", "folder"],
+            "--model folder: birefnet and rmbg-2.0 take it; say whose it is, for example "
+            "--model birefnet=folder",
+        ),
+        (
+            ["--engine", "birefnet,rmbg-2.0", "--revision", "main"],
+            "--revision main: birefnet and rmbg-2.0 take it",
+        ),
+        (
+            ["--engine", "birefnet,grabcut", "--model", "rmbg-2.0=x"],
+            "--model rmbg-2.0=x: rmbg-2.0 is not one of --engine birefnet,grabcut",
+        ),
+        (["--engine", "birefnet", "--resolution", "huge"], "--resolution is a number of pixels"),
+        (["--engine", "grabcut", "--model", "a"], "--model: engine grabcut has no such option"),
+        (["--engine", "nothing,grabcut", "--model", "a"], "no engine called 'nothing'"),
+    ],
+)
+def test_what_is_not_clear_is_refused_in_one_line(flags: list[str], expected: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        shares(*flags)
+    assert expected in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_chain_of_two_models_runs(tmp_path) -> None:
+    one, other = (
+        save_tiny_birefnet(str(tmp_path / order), order) for order in ("birefnet", "rmbg2")
+    )
+    manifest = write_manifest(str(tmp_path / "pictures"), 2, 40)
+    engine = ["--engine", "birefnet,rmbg-2.0", "--no_report"]
+    engine += [f"--resolution={name}=32" for name in ("birefnet", "rmbg-2.0")]
+    engine += ["--model", f"birefnet={one}", "--model", f"rmbg-2.0={other}"]
+    always = ["--escalate_when", "confidence < 2"]
+    assert run(manifest, tmp_path / "out", *always, engine=engine) == 0
+    assert verify(str(tmp_path / "out")).faults == ()
+    for row in rows_of(tmp_path / "out"):
+        assert (row["engine"], row["model"]) == ("rmbg-2.0", other)
+        assert row["escalated_from"] == "birefnet"
