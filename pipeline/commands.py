@@ -172,12 +172,7 @@ def _engines(given: argparse.Namespace, _: list[str]) -> int:
         weights = entry.model and f"{entry.model}, revision {entry.revision}"
         for what, value in (
             ("weights", weights),
-            (
-                "licence",
-                f"{entry.licence} (weights by --model have their own)"
-                if weights
-                else entry.licence,
-            ),
+            ("licence of these weights" if weights else "licence", entry.licence),
             ("sees", entry.preprocessing),
         ):
             if value:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from alphabeam.transforms.engines import deform, window_attention
+from alphabeam.transforms.engines import deform, kernels, window_attention
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -211,3 +211,36 @@ def test_the_operations_are_registered_soundly(dtype: torch.dtype) -> None:
     shapes = [(1, 5, 6, 40), (1, 5, 6, 152), (60, 8, 4), (4, 4), (4, 4, 8), (1, 8)]
     rest = [noise(9 + i, *shape).to(dtype) for i, shape in enumerate(shapes)]
     torch.library.opcheck(deform.deform_context, (x, *rest))
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [("3.2.0", False), ("3.4.0", True), ("3.10.1+git", True), ("4.0", True), (None, False)],
+)
+def test_a_triton_that_cannot_compile_the_kernels_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, version: str | None, expected: bool
+) -> None:
+    def installed(name: str) -> str:
+        if version is None:
+            raise kernels.importlib.metadata.PackageNotFoundError(name)
+        return version
+
+    monkeypatch.setattr(kernels.importlib.metadata, "version", installed)
+    assert kernels.has_triton.__wrapped__() is expected
+
+
+@pytest.mark.parametrize(
+    ("dtype", "capability", "expected"),
+    [
+        (torch.bfloat16, (8, 0), True),
+        (torch.float16, (9, 0), True),
+        (torch.float32, (9, 0), False),
+        (torch.float16, (7, 5), False),
+    ],
+)
+def test_the_kernels_serve_16_bit_numbers_from_ampere_on(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, capability: tuple, expected: bool
+) -> None:
+    monkeypatch.setattr(kernels, "has_triton", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert kernels.serves(torch.zeros(1, dtype=dtype)) is expected

@@ -83,7 +83,7 @@ class CudaTransfers(Transfers):
         return host.copy_(tensor, non_blocking=True)
 
     def mark(self) -> Callable[[], object]:
-        event = torch.cuda.Event()
+        event = torch.cuda.Event(blocking=True)  # a spinning thread would cost a core
         event.record(torch.cuda.current_stream(self.device))
         return event.synchronize
 
