@@ -129,3 +129,17 @@ def test_errors_cross_processes_whole(log):
         assert (error.kind, error.message, error.retryable) == ("narrow", "5 pixels", True)
     finally:
         engine.kill()
+
+
+def test_an_engine_of_the_machine_refines_colours_for_any_process(log):
+    engine = acquire_engine("test_device_overlap:Refining", {"log": str(log)}, "machine")
+    assert engine.refines
+    picture = np.zeros((20, 30, 3), np.uint8)
+    picture[:, 15:] = 200
+    alpha = np.full((20, 30), 128, np.uint8)
+    refined, refused = engine.refine([picture, picture[:, :3]], [alpha, alpha])
+    assert refined.shape == picture.shape
+    assert refined.dtype == np.uint8
+    assert refused.kind == "ValueError"
+    plain = acquire_engine(COUNTED, {"log": str(log)}, "machine")
+    assert not plain.refines
