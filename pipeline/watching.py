@@ -16,7 +16,8 @@ from .engine_settings import cutter_settings
 from .errors import UsageError
 from .intake import read_lots
 from .launch import RunSummary, run_job
-from .manifests.files import Look, ManifestChanged, ManifestEmpty
+from .manifests.files import ManifestEmpty
+from .manifests.tally import Look, ManifestChanged
 from .options import ManifestOptions
 from .paths import DatasetPaths
 from .settings import JobSettings, look_at_manifest, quiet_seconds, settings_from_options

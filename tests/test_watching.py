@@ -166,6 +166,20 @@ class TestGrowth:
         assert len(rows_of(output)) == 6
         assert verify(str(output)).faults == ()
 
+    def test_a_run_that_ended_before_it_recorded_the_files_is_resumed(
+        self, photos, tmp_path, capsys
+    ):
+        inbox, output = tmp_path / "in", tmp_path / "out"
+        drop(inbox, "a.csv", photos[:2])
+        assert run(inbox, output) == 0
+        shutil.rmtree(output / "_manifest")
+        assert run(inbox, output) == 0
+        assert len(list((output / "_manifest").iterdir())) == 1
+        shutil.rmtree(output / "_manifest")
+        drop(inbox, "a.csv", photos[:3])
+        assert run(inbox, output) == 2
+        assert "was begun: use another --output" in capsys.readouterr().err
+
     def test_overwrite_forgets_what_was_known(self, photos, tmp_path):
         inbox, output = tmp_path / "in", tmp_path / "out"
         drop(inbox, "a.csv", photos[:2])
