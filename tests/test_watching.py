@@ -14,6 +14,7 @@ from processes import start, wait_until
 from test_job import errors_of, rows_of, run, stored
 
 from alphabeam.pipeline.dataset import committed_units
+from alphabeam.pipeline.manifests import contract
 from alphabeam.pipeline.paths import DatasetPaths
 from alphabeam.pipeline.verify import verify
 
@@ -179,6 +180,17 @@ class TestGrowth:
         drop(inbox, "a.csv", photos[:3])
         assert run(inbox, output) == 2
         assert "was begun: use another --output" in capsys.readouterr().err
+
+    def test_files_that_would_be_called_the_same_are_refused(
+        self, photos, tmp_path, capsys, monkeypatch
+    ):
+        inbox, output = tmp_path / "in", tmp_path / "out"
+        drop(inbox, "a.csv", photos[:2])
+        drop(inbox, "b.csv", photos[2:4])
+        monkeypatch.setattr(contract, "file_label", lambda relative: "same-00000000")
+        assert run(inbox, output) == 1
+        assert f"{inbox}/b.csv and another file of {inbox} would both be" in capsys.readouterr().err
+        assert commits(output) == 0
 
     def test_overwrite_forgets_what_was_known(self, photos, tmp_path):
         inbox, output = tmp_path / "in", tmp_path / "out"
