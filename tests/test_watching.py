@@ -1,4 +1,4 @@
-"""A run that watches its manifest: new files are taken up, whatever stands stays as it is."""
+"""A run that watches its manifest, as docs/how-to/watch.md says: what stands stays as it is."""
 
 import json
 import os
