@@ -111,7 +111,7 @@ def _command(
 def _run(given: argparse.Namespace, rest: list[str]) -> int:
     flags = [*_flags_of(given), *rest]
     _refuse_unknown(rest)
-    run = launch.run if given.watch is None else watching.run
+    run = watching.run if given.watch else launch.run
     summary = run(PipelineOptions(flags))
     print(summary.text())
     return BROKEN if summary.broken else DONE

@@ -51,6 +51,7 @@ def begin(job: JobSettings) -> None:
     lot = job.manifest.lot
     try:
         before = read_settings(paths)
+        known = read_lots(paths) if before is not None and not job.overwrite else []
         if before is None:
             if job.retry_failed:
                 raise UsageError(f"--retry_failed: there is no dataset at {job.output} to mend")
@@ -60,10 +61,11 @@ def begin(job: JobSettings) -> None:
             before = None
         else:
             _check_same(before, job)
+            _check_manifest(before, job, begun=bool(known))
             settle(paths)
         _write_settings(paths, job, state="running", totals=Totals(), before=before)
         if lot is not None and lot.files:
-            write_lot(paths, len(read_lots(paths)), lot)
+            write_lot(paths, len(known), lot)
     except UsageError:
         raise
     except Exception as error:  # every store raises exceptions of its own
@@ -237,12 +239,22 @@ def _check_same(before: dict[str, Any], job: JobSettings) -> None:
             f"--output {job.output} was made with other settings: {'; '.join(differences)}. Use "
             f"the same settings to resume, another --output, or --overwrite to start anew"
         )
+
+
+def _check_manifest(before: dict[str, Any], job: JobSettings, begun: bool) -> None:
+    """Refuses a manifest that grew, unless that is asked for; `begun` tells a record of its files.
+
+    Files that are in the record were compared when the manifest was opened.
+    """
     new = job.manifest.lot
-    if new is not None and new.files and not job.grows:
+    refusal = f"the manifest {job.manifest.uri} has changed since {job.output} was begun"
+    if not begun:  # the run before ended before there was a record, or a plan
+        if before["manifest"]["identity"] != job.manifest.identity:
+            raise UsageError(f"{refusal}: use another --output, or --overwrite to start anew")
+    elif new is not None and new.files and not job.grows:
         raise UsageError(
-            f"the manifest {job.manifest.uri} has changed since {job.output} was begun: it has "
-            f"{new.files} new files. --watch 0 takes them up; or use another --output, or "
-            f"--overwrite to start anew"
+            f"{refusal}: it has {new.files} new files. --watch 0 takes them up; or use another "
+            f"--output, or --overwrite to start anew"
         )
 
 

@@ -17,7 +17,7 @@ from .announcements import make_announcer
 from .dataset import Totals, committed_units, finish
 from .heap import bound_heap
 from .intake import read_lots
-from .manifest import Manifest, WorkUnit, plan_units
+from .manifest import Manifest, ManifestUnusable, WorkUnit, plan_units
 from .paths import DatasetPaths
 from .progress import TALLY
 from .report import ReportUnavailable, write_report
@@ -82,7 +82,13 @@ class PlanUnits(beam.DoFn):
         for unit in plan_units(manifest, job.unit_size, lots=read_lots(paths)):
             units += 1
             rows += unit.rows
-            files[unit.name.rpartition("-")[0]] += unit.rows
+            label = unit.name.rpartition("-")[0]
+            if unit.start == 0 and label in files:
+                raise ManifestUnusable(
+                    f"{unit.file} and another file of {manifest.uri} would both be called {label}: "
+                    f"rename one"
+                )
+            files[label] += unit.rows
             if unit.name in committed and not job.retry_failed:
                 resumed += unit.rows
             else:

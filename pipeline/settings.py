@@ -22,7 +22,7 @@ from .errors import UsageError
 from .intake import known_lots
 from .layouts.catalogue import LAYOUTS
 from .manifest import Manifest, open_manifest
-from .manifests.files import Look, ManifestChanged
+from .manifests.tally import Look, ManifestChanged
 from .options import (
     DeliveryOptions,
     EngineOptions,

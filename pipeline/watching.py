@@ -12,11 +12,13 @@ from dataclasses import replace
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from . import dataflow
 from .engine_settings import cutter_settings
 from .errors import UsageError
 from .intake import read_lots
 from .launch import RunSummary, run_job
-from .manifests.files import Look, ManifestChanged, ManifestEmpty
+from .manifests.files import ManifestEmpty
+from .manifests.tally import Look, ManifestChanged
 from .options import ManifestOptions
 from .paths import DatasetPaths
 from .settings import JobSettings, look_at_manifest, quiet_seconds, settings_from_options
@@ -37,11 +39,16 @@ def run(options: PipelineOptions) -> RunSummary:
       UsageError: the flags cannot work, or a file that was taken up has changed or is gone.
     """
     seconds = options.view_as(ManifestOptions).watch
+    if dataflow.is_chosen(options):
+        raise UsageError(
+            f"--watch {seconds:g} waits on this machine, where nothing should for Dataflow: let a "
+            f"scheduler start the command with --watch 0, which takes up what is new in one job"
+        )
     look = Look(quiet=quiet_seconds(seconds))
     with _terminable():
         job = _first(options, seconds)
         summary = run_job(job, options)
-        while seconds and not summary.broken:
+        while not summary.broken:
             look = replace(look, known=read_lots(DatasetPaths(job.output)))
             try:
                 job = _next(job, options, look, seconds)
@@ -63,7 +70,7 @@ def _first(options: PipelineOptions, seconds: float) -> JobSettings:
         try:
             return settings_from_options(options)
         except UsageError as error:
-            if not seconds or not isinstance(error.__cause__, ManifestEmpty):
+            if not isinstance(error.__cause__, ManifestEmpty):
                 raise
             if not told:
                 cutter_settings(options)

@@ -4,6 +4,10 @@ import glob
 import io
 import json
 import os
+import re
+import shlex
+import sys
+import types
 import typing
 from dataclasses import fields
 from pathlib import Path
@@ -16,7 +20,8 @@ import pytest
 from apache_beam.testing.util import assert_that
 from apache_beam.transforms.external import ImplicitSchemaPayloadBuilder
 from apache_beam.yaml.yaml_transform import YamlTransform
-from photographs import write_manifest
+from documentation import Page, commands_of
+from photographs import write_manifest, write_photographs
 from PIL import Image
 from processes import free_port, run, server
 from stub_engines import disc
@@ -47,13 +52,19 @@ def shown_providers(capsys):
 
 
 def example(name, providers, **variables):
-    """Runs an example pipeline as its first lines say."""
-    return run(
-        "apache_beam.yaml.main", "--runner=FnApiRunner",
-        f"--yaml_pipeline_file={os.path.join(TEMPLATES, name)}",
-        f"--jinja_variable_flags=providers,{','.join(variables)}", f"--providers={providers}",
-        *(f"--{name}={value}" for name, value in variables.items()),
+    """Runs an example pipeline by the command that `docs/how-to/beam-yaml.md` gives."""
+    fences = Page("docs/how-to/beam-yaml.md").fences()
+    (command,) = (
+        command
+        for fence in fences if fence.language == "sh"
+        for command in commands_of(fence) if name in command
     )  # fmt: skip
+    _python, _m, module, *words = shlex.split(command)
+    flags = dict(word.lstrip("-").split("=", 1) for word in words)
+    flags["jinja_variable_flags"] += "".join(f",{name}" for name in variables if name not in flags)
+    flags |= {"yaml_pipeline_file": os.path.join(TEMPLATES, name), "providers": providers}
+    flags |= variables
+    return run(module, *(f"--{name}={value}" for name, value in flags.items()))
 
 
 def is_disc(picture, width, height):
@@ -316,6 +327,21 @@ class TestOtherLanguages:
             )  # fmt: skip
             assert_that(results["good"], cutouts_are_whole, "good")
             assert_that(results["bad"], the_error_is_a_row, "bad")
+
+    def test_the_page_that_shows_it(self, service, tmp_path, monkeypatch, capfd):
+        """Runs what `docs/how-to/cross-language.md` shows."""
+        (name,) = write_photographs(str(tmp_path), 1)
+        os.rename(tmp_path / name, tmp_path / "cup.jpg")
+        (fence,) = (
+            fence for fence in Page("docs/how-to/cross-language.md").fences()
+            if fence.language == "python"
+        )  # fmt: skip
+        program = fence.text.replace('"cup.jpg"', repr(str(tmp_path / "cup.jpg")))
+        monkeypatch.setattr(sys, "argv", ["page"])
+        page = types.ModuleType("page")
+        monkeypatch.setitem(sys.modules, "page", page)
+        exec(program.replace("localhost:8097", service), vars(page))
+        assert re.search(r"^cup-[0-9a-f]{8} 3 \d+$", capfd.readouterr().out, re.MULTILINE)
 
     def test_the_whole_job(self, service, manifest, tmp_path):
         output = str(tmp_path / "out")

@@ -20,7 +20,7 @@ from alphabeam.pipeline.manifest import (
     plan_units,
     read_unit,
 )
-from alphabeam.pipeline.manifests import files as manifest_files
+from alphabeam.pipeline.manifests import tally as manifest_tally
 from alphabeam.pipeline.manifests.contract import file_label, unit_name
 from alphabeam.transforms.rows import Columns
 
@@ -194,7 +194,7 @@ class TestIdentity:
     def test_it_changes_with_content_of_the_same_size_and_with_names(
         self, opened, tmp_path, monkeypatch, limit
     ):
-        monkeypatch.setattr(manifest_files, "_HASHED_FILE", limit)
+        monkeypatch.setattr(manifest_tally, "_HASHED_FILE", limit)
         seen = {opened()}
         (tmp_path / "m" / "b.csv").write_text("image,n\nb.jpg,2\n")
         seen.add(opened())
@@ -205,8 +205,8 @@ class TestIdentity:
         assert len(seen) == 4
 
     def test_big_files_are_known_by_their_ends_and_their_time(self, opened, tmp_path, monkeypatch):
-        monkeypatch.setattr(manifest_files, "_HASHED_FILE", 10)
-        monkeypatch.setattr(manifest_files, "_END", 4)
+        monkeypatch.setattr(manifest_tally, "_HASHED_FILE", 10)
+        monkeypatch.setattr(manifest_tally, "_END", 4)
         before = opened()
         os.utime(tmp_path / "m" / "a.csv", (1, 1))
         assert opened() != before

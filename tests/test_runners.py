@@ -1,4 +1,4 @@
-"""The same dataset from every local runner, worker count and retry."""
+"""The same dataset from every local runner, worker count and retry: docs/how-to/runners.md."""
 
 import pytest
 from photographs import write_manifest

@@ -1,4 +1,4 @@
-"""A run that watches its manifest: new files are taken up, whatever stands stays as it is."""
+"""A run that watches its manifest, as docs/how-to/watch.md says: what stands stays as it is."""
 
 import json
 import os
@@ -14,6 +14,7 @@ from processes import start, wait_until
 from test_job import errors_of, rows_of, run, stored
 
 from alphabeam.pipeline.dataset import committed_units
+from alphabeam.pipeline.manifests import contract
 from alphabeam.pipeline.paths import DatasetPaths
 from alphabeam.pipeline.verify import verify
 
@@ -166,6 +167,31 @@ class TestGrowth:
         assert len(rows_of(output)) == 6
         assert verify(str(output)).faults == ()
 
+    def test_a_run_that_ended_before_it_recorded_the_files_is_resumed(
+        self, photos, tmp_path, capsys
+    ):
+        inbox, output = tmp_path / "in", tmp_path / "out"
+        drop(inbox, "a.csv", photos[:2])
+        assert run(inbox, output) == 0
+        shutil.rmtree(output / "_manifest")
+        assert run(inbox, output) == 0
+        assert len(list((output / "_manifest").iterdir())) == 1
+        shutil.rmtree(output / "_manifest")
+        drop(inbox, "a.csv", photos[:3])
+        assert run(inbox, output) == 2
+        assert "was begun: use another --output" in capsys.readouterr().err
+
+    def test_files_that_would_be_called_the_same_are_refused(
+        self, photos, tmp_path, capsys, monkeypatch
+    ):
+        inbox, output = tmp_path / "in", tmp_path / "out"
+        drop(inbox, "a.csv", photos[:2])
+        drop(inbox, "b.csv", photos[2:4])
+        monkeypatch.setattr(contract, "file_label", lambda relative: "same-00000000")
+        assert run(inbox, output) == 1
+        assert f"{inbox}/b.csv and another file of {inbox} would both be" in capsys.readouterr().err
+        assert commits(output) == 0
+
     def test_overwrite_forgets_what_was_known(self, photos, tmp_path):
         inbox, output = tmp_path / "in", tmp_path / "out"
         drop(inbox, "a.csv", photos[:2])
@@ -180,6 +206,14 @@ class TestGrowth:
         drop(tmp_path / "in", "a.csv", photos)
         assert run(tmp_path / "in", tmp_path / "out", "--watch", "-1") == 2
         assert "--watch is the seconds between two looks" in capsys.readouterr().err
+
+    def test_dataflow_jobs_are_started_by_a_scheduler(self, photos, tmp_path, capsys):
+        drop(tmp_path / "in", "a.csv", photos)
+        flags = ["--runner", "DataflowRunner", "--watch", "60"]
+        assert run(tmp_path / "in", tmp_path / "out", *flags) == 2
+        told = capsys.readouterr().err
+        assert "let a scheduler start the command with --watch 0" in told
+        assert told.count("\n") == 1
 
 
 def markers(output):

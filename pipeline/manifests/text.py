@@ -26,8 +26,8 @@ from .contract import (
     place_of,
     without_columns,
 )
-from .files import open_stream
 from .spool import SPOOL
+from .streams import open_stream
 
 # A unit of up to this many bytes is read once; a bigger one (pictures within the text) is read
 # twice, first for its columns and then, record by record, for its pictures.
