@@ -50,6 +50,7 @@ def test_flags_are_counted_over_all_rows(dataset):
             for row in rows
             if row["components"] >= 5 or (row["largest_component_ratio"] or 1) < 0.8
         ],
+        "scaled": [row for row in rows if row["provider_resized"]],
     }
     assert found.rows == len(rows)
     assert found.flags == {name: len(flagged) for name, flagged in expected.items()}
