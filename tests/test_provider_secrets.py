@@ -11,11 +11,12 @@ from dataclasses import replace
 import pyarrow.parquet as pq
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
+from hosted_jobs import flags_for
 from service import job_for
 from standins.faults import Faults
 from standins.kinds import QUICK, WAYS
 from test_job import errors_of, rows_of, run
-from test_job_providers import flags_for, manifest_for, quick  # noqa: F401 - a fixture
+from test_job_providers import manifest_for, quick  # noqa: F401 - a fixture
 from website import Answer, Website, reset
 
 from alphabeam.pipeline.job import CutOutDataset, CutOutUnits

@@ -11,12 +11,13 @@ import sys
 import time
 
 import pytest
+from hosted_jobs import flags_for
 from photographs import write_manifest
 from standardwebhooks import Webhook as Receiver
 from standardwebhooks import WebhookVerificationError
 from standins.kinds import WAYS
 from test_job import errors_of, run, stored
-from test_job_providers import flags_for, manifest_for, quick  # noqa: F401 - a fixture
+from test_job_providers import manifest_for, quick  # noqa: F401 - a fixture
 from website import Answer, Website, reset
 
 from alphabeam.pipeline.announcements import read_untold
