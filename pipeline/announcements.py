@@ -120,6 +120,7 @@ class Announcer:
         names = ("units", "rows", "done", "failed", "errors", "files", "bytes", "cost_usd")
         counts = {name: getattr(totals, name) for name in names}
         self._end("run.finished", {**counts, "untold_units": left})
+        self._tidy()
 
     def stopped(self, reason: str) -> None:
         """Tells that the run has ended before everything was done, and why."""
@@ -129,6 +130,13 @@ class Announcer:
         self._write(Untold(_RUN))
         data = {"dataset": self._root, "run": self._run, **data}
         self._tell(_RUN, Event(self._id(kind, self._run), kind, time.time(), data))
+
+    def _tidy(self) -> None:
+        """Removes folders that are empty now, which only local disks have."""
+        if self._paths.scratch is not None:
+            storage.remove_tree(self._paths.scratch)
+        if not read_untold(self._root):
+            storage.remove_tree(self._paths.uri(self._paths.UNTOLD))
 
     def _catch_up(self) -> None:
         """Posts again what was not taken, until the receiver turns out to be down."""

@@ -57,7 +57,7 @@ def write_moody_manifest(folder: Path) -> Path:
 
 @functools.cache
 def moody_dataset(folder: Path) -> Path:
-    """Makes the dataset, once a folder; a few rows are said to be of a second engine."""
+    """Makes the dataset, once a folder; a few rows are said to be of a second engine, a provider's."""
     output = folder / "out"
     manifest = write_moody_manifest(folder)
     assert run(manifest, output, "--partition_by", "split", "--unit_size", "300") == 0
@@ -65,7 +65,10 @@ def moody_dataset(folder: Path) -> Path:
     table = pq.read_table(path, partitioning=None)
     column = table.schema.get_field_index("engine")
     other = pa.array(["moody_engine:Other"] * table.num_rows)
-    pq.write_table(table.set_column(column, "engine", other), path)
+    table = table.set_column(column, "engine", other)
+    column = table.schema.get_field_index("provider_resized")
+    resized = pa.array([row % 3 == 0 for row in range(table.num_rows)])
+    pq.write_table(table.set_column(column, "provider_resized", resized), path)
     assert write_report(str(output)) == str(output / "report.html")
     return output
 

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hosted_jobs import flags_for
 from moto.server import ThreadedMotoServer
 from photographs import photograph, write_photographs
 from PIL import Image
@@ -23,7 +24,7 @@ from service import is_right, outcomes, picture
 from standins.faults import Faults
 from standins.kinds import WAYS
 from test_job import errors_of, rows_of, run
-from test_job_providers import flags_for, quick  # noqa: F401 - a fixture
+from test_job_providers import quick  # noqa: F401 - a fixture
 from website import Answer, Website
 
 from alphabeam.pipeline.verify import verify

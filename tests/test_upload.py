@@ -8,10 +8,11 @@ import signal
 
 import pyarrow.parquet as pq
 import pytest
+from hosted_jobs import flags_for
 from photographs import write_manifest
 from standins.kinds import WAYS
 from test_job import errors_of, rows_of, run, stored
-from test_job_providers import flags_for, manifest_for, quick  # noqa: F401 - a fixture
+from test_job_providers import manifest_for, quick  # noqa: F401 - a fixture
 from test_kill import run as run_and_kill
 from website import Answer, Website, redirect, reset
 

@@ -166,7 +166,7 @@ def _request(record: ImageRecord, provider: Provider, settings: ChainSettings) -
     picture = messages.Picture(data=sent)
     refusal = provider.refusal(picture)
     if refusal is not None:
-        raise EngineError("needs_url", f"{refusal}: give a public URL, or use another provider")
+        raise EngineError("needs_url", f"{refusal}, or use another provider")
     return _Request(Job(digest, picture, (width, height)), data, known)
 
 
