@@ -53,6 +53,7 @@ MEANINGS = {
     "attempts": "how often it was submitted or tried",
     "cost_usd": "paid to a provider for it, dollars; null for an engine that runs here",
     "provider_request_id": "the provider's own name for the request",
+    "provider_resized": "whether its answer had another size and was scaled back; null without one",
     "escalated_from": "the engine whose cutout was doubtful; null where the first one stands",
     "escalated_confidence": "the confidence of that cutout",
     "stage": "where it failed: manifest, fetch, decode, engine, compose or write",

@@ -19,6 +19,8 @@ from standins.kinds import QUICK, STAND_INS
 from stub_engines import disc
 from tiny_models import save_tiny_birefnet
 
+from alphabeam.pipeline.column_meanings import MEANINGS
+from alphabeam.pipeline.columns import data_schema, error_schema
 from alphabeam.transforms.providers.contract import Adapter
 
 PAGES = all_pages()
@@ -180,6 +182,12 @@ def test_commands_that_do_not_exist_are_found(command):
 def test_a_fence_that_fails_is_found(fence, prepared):
     with pytest.raises((AssertionError, yaml.YAMLError)):
         Runner().run(fence)
+
+
+def test_every_column_has_a_meaning():
+    plain = pa.schema([])
+    names = {"image", "mask", *data_schema(plain).names, *error_schema(plain).names}
+    assert set(MEANINGS) == names
 
 
 def test_the_reference_is_what_the_code_gives():
