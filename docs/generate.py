@@ -1,4 +1,6 @@
-"""Writes docs/reference/ from the code: `python docs/generate.py`, or `make reference`.
+"""Writes docs/reference/ from the code, and the index of how-tos from their titles.
+
+Run as `python docs/generate.py`, or `make reference`.
 
 Nothing in these pages is written by hand, so they cannot say what is not so; a test fails when they
 are not what the code gives.
@@ -25,7 +27,9 @@ from alphabeam.transforms.engines.catalog import BUILT_IN
 from alphabeam.transforms.mask_stats import MaskStats
 from alphabeam.transforms.providers.catalogue import ADAPTERS
 
-FOLDER = Path(__file__).parent / "reference"
+DOCS = Path(__file__).parent
+FOLDER = DOCS / "reference"
+INDEX = DOCS / "README.md"
 _NOTE = "<!-- Made by docs/generate.py from the code: change that, and run `make reference`. -->"
 _SECTIONS = ("Args", "Attributes", "Returns", "Raises", "Yields", "Example")
 
@@ -39,6 +43,17 @@ def pages() -> dict[str, str]:
         "api.md": _api(),
     }
     return {name: f"{_NOTE}\n\n{text.rstrip()}\n" for name, text in made.items()}
+
+
+def index() -> str:
+    """Gives docs/README.md with its list of how-tos as they are there."""
+    lines = []
+    for page in sorted((DOCS / "how-to").glob("*.md")):
+        title = page.read_text("utf-8").partition("\n")[0].removeprefix("# ")
+        lines.append(f"- [{title}](how-to/{page.name})")
+    before, _, rest = INDEX.read_text("utf-8").partition("**Do.**\n\n")
+    _, _, after = rest.partition("\n\n")
+    return f"{before}**Do.**\n\n" + "\n".join(lines) + f"\n\n{after}"
 
 
 def _commands() -> str:
@@ -266,6 +281,7 @@ def main(write: Callable[[Path, str], object] = Path.write_text) -> None:
     FOLDER.mkdir(exist_ok=True)
     for name, text in pages().items():
         write(FOLDER / name, text)
+    write(INDEX, index())
 
 
 if __name__ == "__main__":

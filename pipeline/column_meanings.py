@@ -53,8 +53,7 @@ MEANINGS = {
     "attempts": "how often it was submitted or tried",
     "cost_usd": "paid to a provider for it, dollars; null for an engine that runs here",
     "provider_request_id": "the provider's own name for the request",
-    "provider_resized": "whether the provider's picture had another size than the source and was scaled back; null "
-    "where none answered, or the provider fetched the source itself",
+    "provider_resized": "whether its answer had another size and was scaled back; null without one",
     "escalated_from": "the engine whose cutout was doubtful; null where the first one stands",
     "escalated_confidence": "the confidence of that cutout",
     "stage": "where it failed: manifest, fetch, decode, engine, compose or write",

@@ -99,7 +99,7 @@ def make_plan(
     cost, price = None, ""
     if hosted is not None:
         price = (
-            f"${hosted.price.usd:g} a {hosted.price.unit}, {hosted.price.source}, "
+            f"${hosted.price.usd:g} per {hosted.price.unit}, {hosted.price.source}, "
             f"{hosted.price.checked}"
         )
         cost = rows * hosted.price.usd if hosted.price.unit == "image" else None

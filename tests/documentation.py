@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -20,8 +21,7 @@ from alphabeam.transforms.providers.catalogue import ADAPTERS
 
 ROOT = Path(__file__).parent.parent
 _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
-_ELSEWHERE = re.compile(r"<!-- tested by (tests/\w+\.py) -->")
-_SHELL = re.compile(r"[|<>;&`]|\$\(")
+_OPERATORS = set("|<>;&()")
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,6 @@ class Page:
             indent, language, text = found.groups()
             lines = [line.removeprefix(indent) for line in text.splitlines()]
             yield Fence(language, "\n".join(lines), self.text[: found.start()].count("\n") + 1)
-
-    def tested_by(self) -> str | None:
-        """Names the test that runs a page which needs more than this one prepares."""
-        found = _ELSEWHERE.search(self.text)
-        return found and found[1]
 
 
 def all_pages() -> list[Page]:
@@ -98,11 +93,8 @@ class Runner:
         elif fence.language == "sh":
             for command in commands_of(fence):
                 self._run_command(command)
-        elif fence.language == "console":
-            for command in commands_of(fence):
-                check_command(command)
-        elif fence.language in ("yaml", "yml"):
-            list(yaml.safe_load_all(fence.text))
+        else:
+            check_fence(fence)
 
     def _run_command(self, command: str) -> None:
         if command.startswith(("pip ", "make ")):
@@ -114,9 +106,10 @@ class Runner:
                 name, _, value = word.partition("=")
                 os.environ[name] = value
             return
-        if words[0] == "alphabeam" and not _SHELL.search(command.partition(" #")[0]):
+        if words[0] == "alphabeam" and not _needs_a_shell(command):
             code = main([*map(os.path.expandvars, words[1:]), *self._besides(words)])
         else:
+            assert not self._besides(words), f"hosted engines are for this process: {command}"
             path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
             code = subprocess.run(
                 ["bash", "-euc", command], env={**os.environ, "PATH": path}, check=False
@@ -126,8 +119,29 @@ class Runner:
 
     def _besides(self, words: list[str]) -> Sequence[str]:
         given = " ".join(words)
-        hosted = words[1] == "run" and any(name in given for name in ADAPTERS)
+        hosted = "alphabeam run" in given and any(name in given for name in ADAPTERS)
         return self._hosted_flags if hosted else ()
+
+
+def _needs_a_shell(command: str) -> bool:
+    """Tells whether there are pipes, redirections and the like outside of quotes."""
+    tokens = shlex.shlex(command, posix=True, punctuation_chars=True)
+    tokens.whitespace_split = True
+    return any(set(token) <= _OPERATORS for token in tokens)
+
+
+def check_fence(fence: Fence) -> None:
+    """Makes sure that a fence could run: its commands exist, its code and data parse."""
+    if fence.language in ("sh", "console"):
+        for command in commands_of(fence):
+            if not _needs_a_shell(command):
+                check_command(command)
+    elif fence.language == "python":
+        compile(fence.text, f"line {fence.line}", "exec")
+    elif fence.language == "yaml":
+        list(yaml.safe_load_all(fence.text))
+    elif fence.language == "json":
+        json.loads(fence.text)
 
 
 def check_command(command: str) -> None:

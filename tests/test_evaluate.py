@@ -3,11 +3,8 @@
 import csv
 import json
 import math
-import re
-import shlex
 import shutil
 import sys
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -246,20 +243,6 @@ def test_the_csv_has_the_rows_of_the_table(here, dataset, tmp_path):
     for row, expected in zip(rows, table.to_pylist(), strict=True):
         assert row["key"] == expected["key"]
         assert math.isclose(float(row["s_measure"]), expected["s_measure"])
-
-
-def test_the_commands_of_the_guide_run(here, tmp_path, monkeypatch):
-    shutil.copytree(here / "photos", tmp_path / "photos")
-    shutil.copytree(here / "masks", tmp_path / "masks")
-    masks = [f"masks/{key}.png" for key in KEYS]
-    pq.write_table(pa.table({"key": KEYS, "mask": masks}), tmp_path / "truth.parquet")
-    monkeypatch.chdir(tmp_path)
-    guide = (Path(__file__).parent.parent / "docs" / "evaluate.md").read_text()
-    commands = re.findall("^alphabeam (.+)$", guide, re.MULTILINE)
-    assert len(commands) == 6
-    for command in commands:
-        assert main(shlex.split(command)) == 0, command
-    assert (tmp_path / "rows.csv").exists()
 
 
 def refusal(capsys, *arguments):
