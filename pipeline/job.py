@@ -12,7 +12,7 @@ import apache_beam as beam
 from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import AsIter, PBegin, PCollection
 
-from ..transforms.cutters import make_cutter
+from ..transforms.cutters import Cutter, make_cutter
 from .dataset import committed_units, finish
 from .heap import bound_heap
 from .manifest import Manifest, WorkUnit, plan_units
@@ -85,12 +85,18 @@ class CutOutUnits(beam.DoFn):
         self._job = job
         self._done = Metrics.counter("alphabeam", "images_done")
         self._failed = Metrics.counter("alphabeam", "images_failed")
+        self._cutter: Cutter | None = None
 
     def setup(self) -> None:
         bound_heap()
         self._cutter = make_cutter(self._job.cutter)
 
+    def teardown(self) -> None:
+        if self._cutter is not None:
+            self._cutter.close()
+
     def process(self, unit: WorkUnit) -> Iterator[UnitReport]:
+        assert self._cutter is not None
         yield write_unit(unit, self._job, self._cutter, self._count)
 
     def _count(self, done: bool) -> None:

@@ -18,6 +18,7 @@ from .job import CutOutDataset
 from .paths import DatasetPaths
 from .progress import TALLY, CommitReader, Display, Progress
 from .settings import JobSettings, settings_from_options
+from .stopped import told
 
 _LOG = logging.getLogger("alphabeam")
 _LOCAL_RUNNERS = ("FnApiRunner", "BundleBasedDirectRunner")
@@ -100,11 +101,7 @@ def _run_graph(job: JobSettings, options: PipelineOptions) -> None:
         if "KeyboardInterrupt" in str(error):  # how the in-memory runner hands on Ctrl-C
             raise KeyboardInterrupt from error
         _LOG.debug("the run stopped", exc_info=True)
-        told = " ".join(str(error).split())
-        raise RunError(
-            f"the run stopped: {type(error).__name__}: {told[:500]}; what is committed stays, and "
-            f"the same command goes on from there (--verbose shows where it happened)"
-        ) from error
+        raise RunError(told(job.output, error)) from error
 
 
 def _choose_runner(options: PipelineOptions) -> None:
