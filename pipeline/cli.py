@@ -60,7 +60,10 @@ def _set_up_logging(verbose: bool) -> None:
 
 
 def _is_of_use(record: logging.LogRecord) -> bool:
-    """Drops what Beam says of BigQuery clients that nobody asked for."""
+    """Drops what Beam says of BigQuery clients that nobody asked for, and its tracebacks of ends
+    that we tell of in one line."""
+    if type(record.msg).__name__ == "ProviderStoppedError":
+        return False
     return not str(record.msg).startswith("apitools not found")
 
 

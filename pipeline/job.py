@@ -12,7 +12,7 @@ import apache_beam as beam
 from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import AsIter, PBegin, PCollection
 
-from ..transforms.cutters import make_cutter
+from ..transforms.cutters import Cutter, make_cutter
 from .announcements import make_announcer
 from .dataset import Totals, committed_units, finish
 from .heap import bound_heap
@@ -105,13 +105,19 @@ class CutOutUnits(beam.DoFn):
         self._job = job
         self._done = Metrics.counter("alphabeam", "images_done")
         self._failed = Metrics.counter("alphabeam", "images_failed")
+        self._cutter: Cutter | None = None
 
     def setup(self) -> None:
         bound_heap()
         self._cutter = make_cutter(self._job.cutter)
         self._announcer = make_announcer(self._job.output, self._job.webhook)
 
+    def teardown(self) -> None:
+        if self._cutter is not None:
+            self._cutter.close()
+
     def process(self, unit: WorkUnit) -> Iterator[UnitReport]:
+        assert self._cutter is not None
         yield write_unit(unit, self._job, self._cutter, self._count, self._announcer)
 
     def _count(self, done: bool) -> None:

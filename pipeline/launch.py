@@ -20,6 +20,7 @@ from .job import CutOutDataset
 from .paths import DatasetPaths
 from .progress import TALLY, CommitReader, Display, Progress
 from .settings import JobSettings, settings_from_options
+from .stopped import told
 from .submission import Submission, is_dry_run, is_waited_for, submit
 
 _LOG = logging.getLogger("alphabeam")
@@ -145,14 +146,11 @@ def _run_graph(job: JobSettings, options: PipelineOptions) -> None:
         if "KeyboardInterrupt" in str(error):  # how the in-memory runner hands on Ctrl-C
             raise KeyboardInterrupt from error
         _LOG.debug("the run stopped", exc_info=True)
-        told = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+        reason = told(job.output, error)
         announcer = make_announcer(job.output, job.webhook)
         if announcer is not None:
-            announcer.stopped(told)
-        raise RunError(
-            f"the run stopped: {told}; what is committed stays, and the same command goes on from "
-            f"there (--verbose shows where it happened)"
-        ) from error
+            announcer.stopped(reason)
+        raise RunError(reason) from error
 
 
 def _choose_runner(options: PipelineOptions) -> None:

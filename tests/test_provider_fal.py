@@ -255,3 +255,17 @@ def test_an_address_of_the_provider_moves_with_its_override():
     outcome = adapter.read_fetch(FAL_JOB, Ready(), answered(200, FAL_RESULT))
     assert isinstance(outcome, Done)
     assert outcome.media == "http://127.0.0.1:9/files/tiger/GQEMNjRyxSoza7N8LPPqb_070c.png"
+
+
+def test_fal_takes_a_synchronous_jobs_id_from_the_header():
+    adapter = make_adapter("fal-bria", {"transport": "sync"})
+    response = answered(200, {"image": {"url": ""}}, x_fal_request_id="r1")
+    assert adapter.read_submit(SUBMISSION, response) == Accepted(Ticket("fal-bria", "r1"))
+
+
+def test_fal_repeats_a_submit_that_it_says_is_worth_repeating():
+    adapter = make_adapter("fal-bria", {"transport": "sync"})
+    for header in ("x_fal_needs_retry", "x_fal_retryable"):
+        outcome = adapter.read_submit(SUBMISSION, answered(503, b"<html>", **{header: "1"}))
+        assert isinstance(outcome, Failed)
+        assert outcome.trouble is Trouble.RETRYABLE

@@ -109,3 +109,11 @@ def test_gmi_finds_a_lost_submit_by_the_payload_it_echoes(wrap):
     found = adapter.read_find(SUBMISSION, answered(200, wrap(jobs)))
     assert found == Accepted(Ticket("gmi-bria", "g7"))
     assert adapter.read_find(SUBMISSION, answered(200, wrap(jobs[:2]))) == Missing()
+
+
+def test_gmi_stops_at_a_job_that_failed_for_lack_of_money():
+    job = {"status": "failed", "error": "Insufficient credits. Please top up."}
+    ticket = Ticket("gmi-bria", "g1")
+    outcome = make_adapter("gmi-bria").read_poll(ticket, answered(200, job))
+    assert isinstance(outcome, Failed)
+    assert (outcome.trouble, outcome.billed) == (Trouble.EXHAUSTED_BUDGET, False)

@@ -196,3 +196,16 @@ def test_a_missing_key_is_named_before_any_work(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="no key in env:PIXAZO_API_KEY"):
         Provider(ProviderSettings("pixazo-bria", ledger=str(tmp_path))).open()
     assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("label", ["gmi-bria queued", "runware-bria async"])
+def test_a_job_that_fails_for_lack_of_money_stops_the_provider_and_is_made_later(label, tmp_path):
+    way = WAYS[label]
+    with way.open(Faults({"job": ["fail_money"]})) as standin:
+        settings, job = way.settings(standin, tmp_path), job_for(way, standin)
+        with Provider(settings) as provider, pytest.raises(ProviderStoppedError) as caught:
+            provider.cut_out(job)
+        assert caught.value.trouble is Trouble.EXHAUSTED_BUDGET
+        with Provider(settings) as provider:
+            assert is_right(provider.cut_out(job))
+        assert (len(standin.jobs), len(standin.bills)) == (2, 1)

@@ -18,6 +18,16 @@ from alphabeam.transforms.providers.timing import Timing
         ("fal-bria", {"transport": "pigeon"}, "give one of queue, sync"),
         ("fal-bria", {"start_timeout": 0}, "give at least 0.1"),
         ("fal-bria", {"webhook_url": "me.example"}, "give an absolute http(s) address"),
+        (
+            "fal-rembg",
+            {"transport": "sync", "webhook_url": "https://me.example/"},
+            "option webhook_url='https://me.example/' goes only with transport 'queue'",
+        ),
+        (
+            "fal-bria",
+            {"transport": "sync", "priority": "low"},
+            "option priority='low' goes only with transport 'queue'",
+        ),
         ("pixazo-bria", {"image_url": "x"}, "unknown option image_url; its options: webhook_url"),
         ("gmi-bria", {"image_form": "url"}, "give one of data_uri, base64"),
         ("runware-bria", {"outputtype": "URL"}, "did you mean outputType?"),

@@ -78,6 +78,18 @@ def test_the_rate_comes_back_by_equal_steps_a_second():
     assert pace.rate == 200.0
 
 
+def test_what_a_burst_of_refusals_took_comes_back_within_minutes():
+    pace, clock = paced(200.0)
+    for _ in range(20):
+        pace.refused(turns(pace, 1)[0], None)
+    assert pace.rate < 0.5
+    began = clock.now
+    while pace.rate < 100.0:
+        turns(pace, 1)
+        pace.succeeded()
+        assert clock.now < began + 180.0
+
+
 def test_nobody_starts_within_the_pause_that_was_asked_for():
     pace, clock = paced(100.0)
     turn = turns(pace, 1)[0]

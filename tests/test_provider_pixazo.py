@@ -70,6 +70,7 @@ def test_pixazo_polls_by_get_when_the_answer_is_of_the_newer_dialect():
             "https://x.r2.dev/a.png",
         ),
         ({"status": "SUCCEEDED", "output_url": "https://x.r2.dev/b.png"}, "https://x.r2.dev/b.png"),
+        ({"status": "COMPLETED", "url": "https://x.r2.dev/c.png"}, "https://x.r2.dev/c.png"),
     ],
 )
 def test_pixazo_finds_the_picture_in_either_dialect(document, url):

@@ -159,6 +159,35 @@ def test_runware_reads_a_task_that_failed():
     assert (outcome.trouble, outcome.billed) == (Trouble.FAILED, False)
 
 
+@pytest.mark.parametrize(
+    ("code", "trouble", "resubmits"),
+    [
+        ("serviceUnavailable", Trouble.FAILED, 3),
+        ("rateLimitExceeded", Trouble.FAILED, 3),
+        ("insufficientCredits", Trouble.EXHAUSTED_BUDGET, 0),
+        ("downloadFailed", Trouble.REJECTED_INPUT, 2),
+    ],
+)
+def test_runware_does_not_go_on_asking_for_a_task_that_has_failed(code, trouble, resubmits):
+    error = {"code": code, "message": "m"}
+    for document in (
+        {"data": [{"taskUUID": TASK, "status": "error", "error": error}]},
+        {"errors": [{**error, "taskUUID": TASK}]},
+    ):
+        outcome = make_adapter("runware-bria").read_poll(ACCEPTED.ticket, answered(200, document))
+        assert isinstance(outcome, Failed)
+        assert (outcome.trouble, outcome.resubmits) == (trouble, resubmits)
+        assert not outcome.billed
+
+
+@pytest.mark.parametrize(("status", "code"), [(402, "paymentRequired"), (503, "unavailable")])
+def test_runware_asks_again_where_the_question_itself_was_refused(status, code):
+    response = answered(status, {"errors": [{"code": code, "message": "m"}]})
+    outcome = make_adapter("runware-bria").read_poll(ACCEPTED.ticket, response)
+    assert isinstance(outcome, Failed)
+    assert outcome.trouble is Trouble.RETRYABLE
+
+
 def test_runware_recalls_a_past_task():
     adapter, ticket = make_adapter("runware-bria"), ACCEPTED.ticket
     request = adapter.recall(ticket)

@@ -34,6 +34,10 @@ class Cutter(Protocol):
         """Gives one cutout or failure a record, in order."""
         ...
 
+    def close(self) -> None:
+        """Lets go of what this run alone needs."""
+        ...
+
 
 class LocalCutter:
     """An engine of this machine."""
@@ -46,6 +50,9 @@ class LocalCutter:
         self, records: Iterable[ImageRecord], settings: ChainSettings
     ) -> Iterator[Cutout | Failure]:
         return cut_out(records, self._engine, settings)
+
+    def close(self) -> None:
+        pass  # the engine stays loaded for the next run in this process
 
 
 class HostedCutter:
@@ -66,6 +73,9 @@ class HostedCutter:
         self, records: Iterable[ImageRecord], settings: ChainSettings
     ) -> Iterator[Cutout | Failure]:
         return cut_out_hosted(records, self._provider, settings, stops=not self._goes_on)
+
+    def close(self) -> None:
+        self._provider.close()
 
 
 class ChainCutter:
@@ -104,6 +114,10 @@ class ChainCutter:
             threads=_SECOND_OPINIONS,
             lookahead=2 * _SECOND_OPINIONS,
         )
+
+    def close(self) -> None:
+        for cutter in (self._first, *self._others):
+            cutter.close()
 
     def _goes_further(self, result: Cutout | Failure) -> bool:
         if isinstance(result, Failure):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -70,14 +71,30 @@ def cut_out_hosted(
 
     Raises:
       ProviderStoppedError: key, account or budget is at an end, so that nothing more can be had.
+        Where it is money, what was submitted before has been polled for by then.
     """
     threads = provider.settings.concurrency or provider.adapter.concurrency
-    return ordered_map(
+    results = ordered_map(
         lambda record: _cut_out(record, provider, settings, stops),
         records,
         threads=threads,
         lookahead=2 * threads,
     )
+    return _until_stopped(results)
+
+
+def _until_stopped(
+    results: Generator[Cutout | Failure | ProviderStoppedError, None, None],
+) -> Iterator[Cutout | Failure]:
+    stopped: ProviderStoppedError | None = None
+    with closing(results):
+        for result in results:
+            if isinstance(result, ProviderStoppedError):
+                stopped = stopped or result
+            elif stopped is None:
+                yield result
+    if stopped is not None:
+        raise stopped
 
 
 def engine_info(
@@ -99,7 +116,7 @@ def engine_info(
 
 def _cut_out(
     record: ImageRecord, provider: Provider, settings: ChainSettings, stops: bool
-) -> Cutout | Failure:
+) -> Cutout | Failure | ProviderStoppedError:
     bare = replace(record, source=None) if isinstance(record.source, bytes) else record
     seconds: dict[str, float] = {}
     try:
@@ -112,8 +129,10 @@ def _cut_out(
     except ImageError as error:
         return Failure(bare, error, provider.adapter.name, seconds)
     except ProviderStoppedError as error:
-        if stops:
+        if stops and error.trouble is messages.Trouble.AUTH:
             raise
+        if stops:  # later pictures may be in the ledger, or still to be polled for
+            return error
         trouble = EngineError("provider_stopped", str(error), retryable=True)
         return Failure(bare, trouble, provider.adapter.name, seconds)
     except Exception as error:  # noqa: BLE001 - one picture's trouble never ends the unit

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -17,7 +17,7 @@ def ordered_map(
     *,
     threads: int,
     lookahead: int,
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Maps a function over an iterator in threads and yields the results in order.
 
     Maps chain: while the consumer waits for one result, each map's threads go on with the items
@@ -50,7 +50,7 @@ def ordered_map(
 
 def _run(
     function: Callable[[Item], Result], items: Iterable[Item], threads: int, lookahead: int
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     source = iter(items)
     pending: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(threads)

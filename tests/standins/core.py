@@ -116,10 +116,10 @@ class Server:
             self.steps[step] += 1
             self._asked.notify_all()
 
-    def wait_for(self, step: str) -> None:
-        """Waits until a step has been asked for."""
+    def wait_for(self, step: str, times: int = 1) -> None:
+        """Waits until a step has been asked for a number of times."""
         with self._asked:
-            assert self._asked.wait_for(lambda: self.steps[step], 30)
+            assert self._asked.wait_for(lambda: self.steps[step] >= times, 60)
 
     @contextmanager
     def down(self) -> Iterator[None]:
@@ -183,6 +183,8 @@ class Server:
         if fault == "garbage_before":
             return Answer(502, b"<html>502 Bad Gateway</html>")
         status, _, pause = (fault or "").partition(":")
+        if status == "delay":
+            await asyncio.sleep(float(pause))
         if status.isdigit():
             refused = self._gossiped(self.refusal(int(status), request))
             extra = {"Retry-After": pause} if pause else {}

@@ -12,7 +12,7 @@ _MODEL = "bria-image-remove-background"
 
 
 class GmiStandIn(Studio):
-    """GMI. Job faults: `fail`. Poll faults: `empty` (success without an outcome).
+    """GMI. Job faults: `fail`, `fail_money`. Poll faults: `empty` (success without an outcome).
 
     Attributes:
       blocking: the submit is answered when the picture is finished, without the outcome.
@@ -92,5 +92,6 @@ class GmiStandIn(Studio):
         if job.state == "done":
             document["outcome"] = {"media_urls": [{"id": "0", "url": self.media_url(job)}]}
         if job.state == "failed":
-            document["error"] = "processing failed"
+            money = job.fault == "fail_money"
+            document["error"] = "Insufficient credits" if money else "processing failed"
         return document

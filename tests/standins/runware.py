@@ -15,11 +15,13 @@ _FAILURES = {
     "fail_server": "noAvailableServer",
     "fail_safety": "unsafeContentDetected",
     "fail_input": "invalidImage",
+    "fail_money": "insufficientCredits",
 }
 
 
 class RunwareStandIn(Studio):
-    """Runware. Job faults: `fail`, `fail_download`, `fail_server`, `fail_safety`, `fail_input`."""
+    """Runware. Job faults: `fail`, `fail_download`, `fail_server`, `fail_safety`, `fail_input`,
+    `fail_money`."""
 
     def urls(self) -> dict[str, str]:
         return {"runware": self.url}

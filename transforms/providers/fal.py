@@ -54,6 +54,15 @@ class FalOptions:
     priority: str | None = option("priority", str, None, choices=("normal", "low"))
     webhook_url: str | None = option("webhook_url", str, None, is_url=True)
 
+    def __post_init__(self) -> None:
+        for name in ("priority", "webhook_url"):
+            value = getattr(self, name)
+            if value is not None and self.transport != "queue":
+                raise ValueError(
+                    f"option {name}={value!r} goes only with transport 'queue', "
+                    f"not {self.transport!r}"
+                )
+
 
 @dataclass(frozen=True)
 class RembgOptions(FalOptions):
@@ -94,7 +103,7 @@ class Fal(Adapter):
             headers["X-Fal-Queue-Priority"] = options.priority
         base = "fal_run" if options.transport == "sync" else "fal_queue"
         query = ""
-        if options.webhook_url and options.transport == "queue":
+        if options.webhook_url:
             query = "?" + urlencode({"fal_webhook": options.webhook_url})
         url = self.endpoints.url(base, f"/{self.model}{query}")
         return HttpRequest("POST", url, headers, json=self._arguments(submission))
@@ -108,6 +117,7 @@ class Fal(Adapter):
     def read_submit(self, submission: Submission, response: HttpResponse) -> Outcome:
         if not response.ok:
             return fal_errors.refusal(response)
+        request_id = reading.dig(response.document, "request_id")
         if self.options.transport == "sync":
             request_id = reading.text(response.headers.get("x-fal-request-id"))
             done = self._done(response, request_id or "")
@@ -118,7 +128,6 @@ class Fal(Adapter):
             for role in ("status_url", "response_url", "cancel_url")
             if (url := self.endpoints.own(reading.dig(response.document, role), "fal_queue"))
         }
-        request_id = reading.dig(response.document, "request_id")
         return reading.accepted(self.name, request_id, response, ticket_urls)
 
     def _queue_url(self, ticket: Ticket, role: str, suffix: str) -> str:

@@ -7,6 +7,8 @@ from .messages import Failed, HttpResponse, Outcome, Running, Trouble, Unsettled
 
 # Errors of the model (typed, in a list) that a new submit may cure, and how often to try.
 _WORTH_RESUBMITTING = {"file_download_error": 2, "downstream_service_error": 1}
+# Headers by which fal says that a request had no effect, the newer name first.
+_WORTH_REPEATING = ("x-fal-needs-retry", "x-fal-retryable")
 
 
 def _error_type(response: HttpResponse) -> str:
@@ -39,7 +41,8 @@ def refusal(response: HttpResponse) -> Failed:
     if status in (408, 409, 429):
         return reading.limited(response, said)
     if status >= 500:
-        if response.document is None:
+        worth_it = any(response.headers.get(name) == "1" for name in _WORTH_REPEATING)
+        if response.document is None and not worth_it:
             return Failed(Trouble.AMBIGUOUS, said)
         return reading.refused(Trouble.RETRYABLE, said)
     return _refused_input(response)

@@ -21,8 +21,8 @@ from .messages import (
     Unsettled,
 )
 
-# What a question may fail with in passing. An account without money still answers questions.
-_PASSING = (Trouble.RATE_LIMITED, Trouble.RETRYABLE, Trouble.EXHAUSTED_BUDGET)
+# What a question may fail with in passing.
+_PASSING = (Trouble.RATE_LIMITED, Trouble.RETRYABLE)
 
 Nudge = Callable[[], Awaitable[None]]
 

@@ -104,7 +104,10 @@ class GmiBria(Adapter):
                 return Done(media, request_id)
             return Unsettled(60.0, Failed(Trouble.FAILED, "gmi succeeded without a picture"))
         if status == "failed":
-            return Failed(Trouble.FAILED, _said(job) or "gmi: the job failed", resubmits=1)
+            said = _said(job) or "gmi: the job failed"
+            if _OUT_OF_MONEY.search(said):
+                return reading.refused(Trouble.EXHAUSTED_BUDGET, said)
+            return Failed(Trouble.FAILED, said, resubmits=1)
         if status == "cancelled":
             return Failed(Trouble.FAILED, "gmi: the job was cancelled", resubmits=1)
         return Running(queued=status in ("created", "queued"))

@@ -71,7 +71,10 @@ def read_options(cls: type[T], given: Mapping[str, Any], provider: str) -> T:
             values[declared.name] = _checked(_rule(declared), value)
         except ValueError as error:
             raise ValueError(f"{provider}: option {name}={value!r}: {error}") from None
-    return cls(**values)
+    try:
+        return cls(**values)
+    except ValueError as error:  # what the options together cannot be
+        raise ValueError(f"{provider}: {error}") from None
 
 
 def sent(options: Any, *names: str) -> dict[str, Any]:

@@ -19,7 +19,8 @@ class Pace:
 
     Requests start at least `1 / rate` seconds apart. A refusal halves the rate that was really
     used, once for all requests that were already under way, and holds everything for the pause
-    that the provider asks for.
+    that the provider asks for. Steps grow with every doubling, or a burst of refusals would be felt
+    for hours.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class Pace:
         self._next = 0.0
         self._held_until = 0.0
         self._last_cut = float("-inf")
-        self._increase = limit / _RECOVERY
+        self._rest_on(limit)
         self._recent: deque[float] = deque()
 
     async def turn(self) -> float:
@@ -64,6 +65,8 @@ class Pace:
     def succeeded(self) -> None:
         """Notes that a request was not refused."""
         self.rate = min(self._limit, self.rate + self._increase / self.rate)
+        if self.rate >= 2.0 * self._base:
+            self._rest_on(self.rate)
 
     def refused(self, turn: float, retry_after: float | None) -> None:
         """Notes that a request was refused for speed.
@@ -79,8 +82,13 @@ class Pace:
             return
         self._last_cut = now
         self.rate = max(_SLOWEST, min(self.rate, self._used()) / 2.0)
-        self._increase = self.rate / _RECOVERY
+        self._rest_on(self.rate)
         self._next = now + 1.0 / self.rate
+
+    def _rest_on(self, rate: float) -> None:
+        """Lets the steps be such that a rate is doubled in the time of recovery."""
+        self._base = rate
+        self._increase = rate / _RECOVERY
 
     def _count(self, start: float) -> None:
         self._recent.append(start)

@@ -121,6 +121,7 @@ class PixazoBria(Adapter):
             ("output", 0, "url"),
             ("images", 0, "url"),
             ("output_url",),
+            ("url",),
         ):
             found = reading.web_address(reading.dig(document, *path))
             if found is not None:

@@ -224,6 +224,9 @@ class Purchase:
             if not (self._reopening.may_repay and error.trouble is Trouble.TIMEOUT):
                 raise
             outcome = Failed(error.trouble, error.message)
+        if isinstance(outcome, Failed) and outcome.trouble is Trouble.EXHAUSTED_BUDGET:
+            await self._lose(opened, outcome, accepted=False)
+            raise self._lane.stop(outcome).again()
         if isinstance(outcome, Failed) and outcome.trouble is not Trouble.EXPIRED_RESULT:
             return await self._lose(opened, outcome, accepted=True)
         return await self._deliver(opened, outcome if isinstance(outcome, Done) else None)

@@ -7,7 +7,7 @@ fields of an answer differ between the pages and the samples.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from . import reading
 from .contract import Adapter, Price
@@ -65,8 +65,7 @@ class RunwareOptions:
     def __post_init__(self) -> None:
         if self.ttl is not None and self.output_type != "URL":
             raise ValueError(
-                f"runware-bria: option ttl={self.ttl} goes only with outputType 'URL', "
-                f"not {self.output_type!r}"
+                f"option ttl={self.ttl} goes only with outputType 'URL', not {self.output_type!r}"
             )
 
 
@@ -137,12 +136,15 @@ class RunwareBria(Adapter):
     def read_poll(self, ticket: Ticket, response: HttpResponse) -> Outcome:
         item = _item_of(response.document, ticket.request_id)
         if item is not None:
-            return self._finished(item, ticket.request_id) or Running()
+            return _ended(self._finished(item, ticket.request_id)) or Running()
         error = _error_of(response.document, ticket.request_id)
-        if error is not None:
-            return _failure(response, error)
-        # A task that is not known is answered like one that runs: with an empty list.
-        return Running() if response.ok else _http_failure(response)
+        if error is None:
+            # A task that is not known is answered like one that runs: with an empty list.
+            return Running() if response.ok else _unanswered(_http_failure(response))
+        named = reading.dig(error, "taskUUID") == ticket.request_id
+        if named and response.status < 500 and response.status not in _REFUSED:
+            return _ended(_task_failure(error, response))
+        return _unanswered(_failure(response, error))
 
     def _finished(self, item: Any, task_id: str) -> Done | Failed | Unsettled | None:
         if reading.dig(item, "status") == "error":
@@ -209,11 +211,31 @@ _PASSING = ("noAvailableServer", "Timeout", "timeout", "processingFailed", "infe
 _SERVER = ("Unavailable", "ServerError", "unknownError")
 
 
+# Statuses that say what is wrong whatever the code is.
+_REFUSED = (401, 402, 403, 429)
+
+T = TypeVar("T")
+
+
+def _ended(outcome: T) -> T | Failed:
+    """Takes a task's failure for its end: asking again would give the same, a new task may not."""
+    if isinstance(outcome, Failed) and outcome.trouble in (Trouble.RETRYABLE, Trouble.RATE_LIMITED):
+        return reading.refused(Trouble.FAILED, outcome.message, resubmits=3)
+    return outcome
+
+
+def _unanswered(outcome: T) -> T | Failed:
+    """Takes lack of money for passing where a question, which is free, was refused for it."""
+    if isinstance(outcome, Failed) and outcome.trouble is Trouble.EXHAUSTED_BUDGET:
+        return reading.refused(Trouble.RETRYABLE, outcome.message)
+    return outcome
+
+
 def _failure(response: HttpResponse, error: Any) -> Failed | Unsettled:
     """Reads an entry of `errors`, for the whole request or for one task."""
     if response.status >= 500:
         return reading.refused(Trouble.RETRYABLE, _message(error, response))
-    if response.status in (401, 402, 403, 429):
+    if response.status in _REFUSED:
         return _http_failure(response, error)
     return _task_failure(error, response)
 
