@@ -25,6 +25,7 @@ from ..transforms.providers import keys
 from .errors import UsageError
 from .options import ManifestOptions, OutputOptions
 from .settings import JobSettings
+from .webhook import SECRET_FLAG
 
 # What carries one of each on Compute Engine, with eight vCPUs or the next more: decoding and PNG
 # writing for one GPU keep about that many busy.
@@ -303,10 +304,15 @@ def _job_name(output: str) -> str:
 
 
 def _warnings(job: JobSettings) -> list[str]:
-    return [
-        f"--engine {name}: the key is read by the workers, and Dataflow's have neither this "
-        f"machine's environment nor its files: give --api_key gcp-secret:projects/… unless "
-        f"the image has it"
+    references = [
+        (f"--engine {name}: the key", keys.API_KEY, settings.api_key)
         for name, settings in job.cutter.providers.items()
-        if not keys.is_readable_elsewhere(settings.api_key)
+    ]
+    if job.webhook is not None:
+        references.append(("--webhook_url: the secret", SECRET_FLAG, job.webhook.secret))
+    return [
+        f"{what} is read by the workers, and Dataflow's have neither this machine's environment nor "
+        f"its files: give {flag} gcp-secret:projects/… unless the image has it"
+        for what, flag, reference in references
+        if not keys.is_readable_elsewhere(reference)
     ]
