@@ -64,7 +64,7 @@ def begin(job: JobSettings) -> None:
             _check_manifest(before, job, begun=bool(known))
             settle(paths)
         _write_settings(paths, job, state="running", totals=Totals(), before=before)
-        if lot is not None and lot.files:
+        if lot is not None and lot.files and not (known and _is_whole(before, job)):
             write_lot(paths, len(known), lot)
     except UsageError:
         raise
@@ -251,11 +251,22 @@ def _check_manifest(before: dict[str, Any], job: JobSettings, begun: bool) -> No
     if not begun:  # the run before ended before there was a record, or a plan
         if before["manifest"]["identity"] != job.manifest.identity:
             raise UsageError(f"{refusal}: use another --output, or --overwrite to start anew")
-    elif new is not None and new.files and not job.grows:
+    elif new is not None and new.files and not job.grows and not _is_whole(before, job):
         raise UsageError(
             f"{refusal}: it has {new.files} new files. --watch 0 takes them up; or use another "
             f"--output, or --overwrite to start anew"
         )
+
+
+def _is_whole(before: dict[str, Any] | None, job: JobSettings) -> bool:
+    """Tells whether a job's files are all that a dataset was begun from.
+
+    They are recorded already then when another run into the same output has begun at the same time.
+    """
+    lot = job.manifest.lot
+    if before is None or lot is None or lot.files != job.manifest.files:
+        return False
+    return before["manifest"]["identity"] == job.manifest.identity
 
 
 def _differences(before: Any, now: Any, name: str = "") -> list[str]:

@@ -77,3 +77,25 @@ def test_a_job_that_is_refused_for_speed_slows_down_and_loses_nothing(label, tmp
         assert ended(tmp_path / "out", 40) == []
         assert standin.steps["submit"] == 44
         assert len(standin.bills) == 40
+
+
+@pytest.mark.parametrize("label", ["fal-bria queue", "pixazo-bria 1"])
+def test_rows_that_may_have_been_paid_for_are_paid_again_only_when_told_to(
+    label, tmp_path, monkeypatch
+):
+    hurry(monkeypatch.setattr)
+    way = WAYS[label]
+    with way.open(Faults({"submit": ["drop_before"]})) as standin:
+        manifest = small_manifest(way, standin, tmp_path, range(6))
+        output, flags = tmp_path / "out", flags_for(way, standin, "--retry_failed")
+        engine = ["--engine", way.provider]
+        assert run(manifest, output, *flags[:-1], engine=engine) == 0
+        for _ in range(2):
+            (error,) = ended(output, 6)
+            assert (error["error"], error["retryable"]) == ("ambiguous", False)
+            assert standin.steps["submit"] == 6
+            assert run(manifest, output, *flags, engine=engine) == 0
+        assert run(manifest, output, *flags, "--repay_ambiguous", engine=engine) == 0
+        assert ended(output, 6) == []
+        assert standin.steps["submit"] == 7
+        assert set(standin.billed().values()) == {1}
