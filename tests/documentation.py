@@ -21,6 +21,7 @@ from alphabeam.transforms.providers.catalogue import ADAPTERS
 
 ROOT = Path(__file__).parent.parent
 _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+_ELSEWHERE = re.compile(r"<!-- tested by (tests/\w+\.py) -->")
 _OPERATORS = set("|<>;&()")
 
 
@@ -52,6 +53,11 @@ class Page:
             indent, language, text = found.groups()
             lines = [line.removeprefix(indent) for line in text.splitlines()]
             yield Fence(language, "\n".join(lines), self.text[: found.start()].count("\n") + 1)
+
+    def tested_by(self) -> str | None:
+        """Names the test that runs a page which needs more than is prepared for all."""
+        found = _ELSEWHERE.search(self.text)
+        return found and found[1]
 
 
 def all_pages() -> list[Page]:
