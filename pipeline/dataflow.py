@@ -175,6 +175,12 @@ def check(options: PipelineOptions) -> None:
                 f"it: give gs://…"
             )
     _gpu_machine(options)
+    if (
+        options.view_as(DataflowOptions).package_in_image
+        and options.view_as(DataflowOptions).gpu == "none"
+        and not options.view_as(BeamWorkerOptions).sdk_container_image
+    ):
+        raise UsageError("--package_in_image needs --sdk_container_image: Beam's own has no alphabeam")
 
 
 def prepare(options: PipelineOptions, job: JobSettings) -> DataflowJob:
