@@ -175,12 +175,6 @@ def check(options: PipelineOptions) -> None:
                 f"it: give gs://…"
             )
     _gpu_machine(options)
-    if (
-        options.view_as(DataflowOptions).package_in_image
-        and options.view_as(DataflowOptions).gpu == "none"
-        and not options.view_as(BeamWorkerOptions).sdk_container_image
-    ):
-        raise UsageError("--package_in_image needs --sdk_container_image: Beam's own has no alphabeam")
 
 
 def prepare(options: PipelineOptions, job: JobSettings) -> DataflowJob:
@@ -225,6 +219,10 @@ def prepare(options: PipelineOptions, job: JobSettings) -> DataflowJob:
     image = gpu_image(cloud.project, cloud.region) if gpu else None
     choose(workers, "sdk_container_image", "image", image, "sdk_container_image")
     if not workers.sdk_container_image:
+        if options.view_as(DataflowOptions).package_in_image:
+            raise UsageError(
+                "--package_in_image needs --sdk_container_image: Beam's own image has no alphabeam"
+            )
         rows[-1] = Setting("image", "Beam's own", "--sdk_container_image", False)
     if setup.sdk_location == "default":
         setup.sdk_location = "container"  # Beam itself is in every image
