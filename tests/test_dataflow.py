@@ -2,6 +2,7 @@
 
 import base64
 import bz2
+import hashlib
 import json
 import os
 import re
@@ -298,16 +299,18 @@ def test_the_wheel_that_is_sent_is_the_code_that_runs_here(tmp_path):
     target = tmp_path / "site"
     pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index"]
     subprocess.run([*pip, "--target", str(target), wheel], check=True)
-    program = (
-        "import alphabeam.pipeline.cli, importlib.metadata as m; "
-        "print(alphabeam.pipeline.cli.__file__, m.version('alphabeam'))"
+    program = (  # what is installed from the wheel packs the same wheel again
+        "import sys, hashlib; sys.path[:] = " + repr([str(target), *sys.path]) + "\n"
+        "from alphabeam.pipeline import shipping\n"
+        "print(shipping.__file__)\n"
+        "print(hashlib.sha256(open(shipping.write_wheel('.'), 'rb').read()).hexdigest())"
     )
     told = subprocess.run(
-        [sys.executable, "-S", "-c", f"import sys; sys.path[:] = {[str(target), *sys.path]!r}; "
-         + program],
+        [sys.executable, "-S", "-c", program],
         capture_output=True, text=True, check=True, cwd=tmp_path,
     ).stdout  # fmt: skip
-    assert told.split() == [str(target / "alphabeam/pipeline/cli.py"), version("alphabeam")]
+    installed = str(target / "alphabeam" / "pipeline" / "shipping.py")
+    assert told.split() == [installed, hashlib.sha256(first).hexdigest()]
     names = set(zipfile.ZipFile(wheel).namelist())
     here = os.path.join(os.path.dirname(__file__), "..")
     for folder in ("pipeline", "transforms"):
@@ -323,3 +326,13 @@ def test_requirements_are_the_versions_of_here_without_beam():
     assert f"gcsfs=={version('gcsfs')}" in lines
     assert any(line.startswith("pygal==") for line in lines)
     assert not any(line.startswith(("apache-beam", "torch", "alphabeam")) for line in lines)
+
+
+def test_the_how_tos_dry_run_prints_what_it_shows(bucket, caplog):
+    page = (Path(__file__).parent.parent / "docs" / "how-to" / "dataflow-gpu.md").read_text()
+    command = next(block for block in page.split("```sh\n") if "--dry_run" in block.split("```")[0])
+    arguments = command.split("```")[0].replace("\\\n", " ").split()[1:]
+    assert main([word.replace("gs://my-bucket/photos", f"{BUCKET}/in/manifest").replace(
+        "gs://my-bucket", BUCKET) for word in arguments]) == 0  # fmt: skip
+    shown = command.split("```")[2].split("\n", 2)[2].rstrip()
+    assert " ".join(shown.split()) in " ".join(caplog.text.split())
