@@ -220,6 +220,10 @@ def prepare(options: PipelineOptions, job: JobSettings) -> DataflowJob:
     image = gpu_image(cloud.project, cloud.region) if gpu else None
     choose(workers, "sdk_container_image", "image", image, "sdk_container_image")
     if not workers.sdk_container_image:
+        if options.view_as(DataflowOptions).package_in_image:
+            raise UsageError(
+                "--package_in_image needs --sdk_container_image: Beam's own image has no alphabeam"
+            )
         rows[-1] = Setting("image", "Beam's own", "--sdk_container_image", False)
     if setup.sdk_location == "default":
         setup.sdk_location = "container"  # Beam itself is in every image

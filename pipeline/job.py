@@ -55,7 +55,9 @@ class CutOutDataset(beam.PTransform):
             pbegin
             | "Manifest" >> beam.Create([job.manifest], reshuffle=False)
             | "PlanUnits" >> beam.ParDo(PlanUnits(job))
-            | "SpreadUnits" >> beam.Reshuffle()
+            | "NameUnits" >> beam.Map(_named).with_output_types(tuple[str, WorkUnit])
+            # Not Reshuffle, whose last steps would be another stage than the one with the hints.
+            | "SpreadUnits" >> beam.GroupByKey()
             | "CutOutUnits" >> beam.ParDo(CutOutUnits(job)).with_resource_hints(**self._hints)
         )
         # Nothing, which is only known once every unit has been committed.
@@ -68,6 +70,10 @@ class CutOutDataset(beam.PTransform):
         if self._strict:
             _ = totals | "ErrorRate" >> beam.Map(_check_error_rate, job)
         return reports
+
+
+def _named(unit: WorkUnit) -> tuple[str, WorkUnit]:
+    return unit.name, unit
 
 
 class PlanUnits(beam.DoFn):
@@ -119,9 +125,10 @@ class CutOutUnits(beam.DoFn):
         if self._cutter is not None:
             self._cutter.close()
 
-    def process(self, unit: WorkUnit) -> Iterator[UnitReport]:
+    def process(self, named: tuple[str, Iterable[WorkUnit]]) -> Iterator[UnitReport]:
         assert self._cutter is not None
-        yield write_unit(unit, self._job, self._cutter, self._count, self._announcer)
+        for unit in named[1]:  # one: names are unique
+            yield write_unit(unit, self._job, self._cutter, self._count, self._announcer)
 
     def _count(self, done: bool) -> None:
         TALLY.picture(done)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -56,8 +57,9 @@ class Request(BaseHTTPRequestHandler):
     @property
     def name(self) -> str:
         """Gives the name of the object in question."""
-        if self.kind == "write" and b'"name"' in self.body[:1000]:
-            return json.loads(self.body.split(b"\n\n")[1].split(b"\n")[0])["name"]
+        described = re.search(rb'"name": *("(?:[^"\\]|\\.)*")', self.body[:2000])
+        if self.kind == "write" and described:
+            return json.loads(described[1])
         return unquote(urlsplit(self.path).path.rpartition("/o/")[2])
 
     def setup(self) -> None:
