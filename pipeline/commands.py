@@ -17,6 +17,7 @@ from . import launch, watching
 from .dataflow import DataflowOptions
 from .errors import UsageError
 from .options import GROUPS
+from .planning.flags import add_flags, plan_of
 
 DONE, BROKEN = 0, 1
 
@@ -79,14 +80,7 @@ def parser() -> argparse.ArgumentParser:
     )
 
     plan = _command(commands, "plan", _plan, "what a run would take and cost; nothing is sent")
-    plan.add_argument("--manifest", metavar="URI", required=True, help="as for run")
-    plan.add_argument("--engine", metavar="NAME", default="grabcut", help="as for run (grabcut)")
-    plan.add_argument("--image_column", metavar="NAME", help="as for run")
-    plan.add_argument("--unit_size", type=int, default=256, metavar="ROWS", help="as for run (256)")
-    plan.add_argument(
-        "--images_per_second", type=float, metavar="N", help="of one worker, as measured there"
-    )
-    plan.add_argument("--workers", type=int, default=1, metavar="N", help="at the same time (1)")
+    add_flags(plan)
 
     _command(commands, "yaml", _yaml, "where the transforms for Beam YAML are: a providers file")
 
@@ -240,23 +234,7 @@ def _show_in_report(output: str) -> None:
 
 
 def _plan(given: argparse.Namespace, _: list[str]) -> int:
-    from .manifest import ManifestUnusable, open_manifest
-    from .plan import make_plan
-
-    if given.unit_size < 1 or given.workers < 1:
-        raise UsageError("--unit_size and --workers must be at least 1")
-    try:
-        manifest = open_manifest(given.manifest, given.image_column)
-        plan = make_plan(
-            manifest,
-            given.engine,
-            given.unit_size,
-            rate=given.images_per_second,
-            workers=given.workers,
-        )
-    except ManifestUnusable as error:
-        raise UsageError(str(error)) from error
-    print(plan.text())
+    print(plan_of(given).text())
     return DONE
 
 

@@ -28,7 +28,7 @@ from .errors import RunError, UsageError
 from .layouts.contract import StoredFile
 from .layouts.embedded import ROW_GROUP_BYTES, picture_writer
 from .layouts.staged_file import StagedFile
-from .markers import read_marker, read_markers
+from .markers import read_heads, read_marker
 from .paths import DatasetPaths
 from .sorted_rows import sorted_rows
 from .stored_content import Damaged, open_stored
@@ -117,7 +117,7 @@ def compact(
         compaction, summary = work.stage(bar)
     if compaction is None:
         return summary
-    done = sum(marker.done for marker in read_markers(paths))
+    done = sum(marker.done for marker in read_heads(paths))
     if done != summary.rows:
         raise RunError(
             f"data/ has {summary.rows:,} rows and the markers say {done:,}: nothing has been "

@@ -20,7 +20,7 @@ from .columns import data_schema, error_schema, output_names, picture_columns
 from .compaction import read_compaction, settle
 from .errors import UsageError
 from .intake import read_lots, write_lot
-from .markers import committed_units, read_markers
+from .markers import committed_units, read_heads
 from .paths import NULL_PARTITION, DatasetPaths
 from .settings import JobSettings
 from .totals import Summary, Totals, add_up, summarise
@@ -33,7 +33,7 @@ __all__ = [
     "finish",
     "open_dataset",
     "open_errors",
-    "read_markers",
+    "read_heads",
     "read_plan",
     "read_settings",
     "require_dataset",
@@ -82,7 +82,7 @@ def finish(job: JobSettings) -> Totals:
       RuntimeError: units are missing, so that running the job again is needed.
     """
     paths = DatasetPaths(job.output)
-    summary = summarise(read_markers(paths), read_compaction(paths))
+    summary = summarise(read_heads(paths), read_compaction(paths))
     totals = summary.totals
     plan = read_plan(paths)
     if plan is None or totals.rows != plan["rows"]:
@@ -110,7 +110,7 @@ def refresh_totals(paths: DatasetPaths) -> None:
     """Sums up anew a complete dataset whose files were merged."""
     values = read_settings(paths)
     assert values is not None
-    values["totals"] = asdict(summarise(read_markers(paths), read_compaction(paths)).totals)
+    values["totals"] = asdict(summarise(read_heads(paths), read_compaction(paths)).totals)
     paths.write(paths.SETTINGS, json.dumps(values, indent=1).encode())
 
 

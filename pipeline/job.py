@@ -14,6 +14,7 @@ from apache_beam.pvalue import AsIter, PBegin, PCollection
 
 from ..transforms.cutters import Cutter, make_cutter
 from .announcements import make_announcer
+from .committed import CommittedUnits
 from .dataset import Totals, committed_units, finish
 from .heap import bound_heap
 from .intake import read_lots
@@ -57,10 +58,12 @@ class CutOutDataset(beam.PTransform):
             | "SpreadUnits" >> beam.Reshuffle()
             | "CutOutUnits" >> beam.ParDo(CutOutUnits(job)).with_resource_hints(**self._hints)
         )
+        # Nothing, which is only known once every unit has been committed.
+        ended = reports | "Ended" >> beam.Filter(lambda _: False)
         totals: Any = (
             pbegin.pipeline
             | "Once" >> beam.Create([None], reshuffle=False)
-            | "Finish" >> beam.ParDo(_Finish(job), AsIter(reports))
+            | "Finish" >> beam.ParDo(_Finish(job), AsIter(ended))
         )
         if self._strict:
             _ = totals | "ErrorRate" >> beam.Map(_check_error_rate, job)
@@ -76,7 +79,7 @@ class PlanUnits(beam.DoFn):
     def process(self, manifest: Manifest) -> Iterator[WorkUnit]:
         job = self._job
         paths = DatasetPaths(job.output)
-        committed = set(committed_units(paths))
+        committed = CommittedUnits(committed_units(paths), job.unit_size)
         units = rows = resumed = 0
         files: Counter[str] = Counter()
         for unit in plan_units(manifest, job.unit_size, lots=read_lots(paths)):
@@ -131,8 +134,8 @@ class _Finish(beam.DoFn):
     def __init__(self, job: JobSettings) -> None:
         self._job = job
 
-    def process(self, _: None, reports: Iterable[UnitReport]) -> Iterator[Totals]:
-        for _report in reports:  # read to the end: only then has every unit been committed
+    def process(self, _: None, ended: Iterable[UnitReport]) -> Iterator[Totals]:
+        for _report in ended:  # there is none, and that is not known before
             pass
         totals = finish(self._job)
         if self._job.report:

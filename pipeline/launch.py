@@ -14,7 +14,7 @@ from ..transforms import storage
 from ..transforms.engines.registry import EngineUnusable
 from . import dataflow
 from .announcements import Untold, make_announcer, read_untold
-from .dataset import Totals, add_up, begin, read_markers
+from .dataset import Totals, add_up, begin, read_heads
 from .errors import RunError, UsageError
 from .job import CutOutDataset
 from .paths import DatasetPaths
@@ -101,7 +101,7 @@ def run_job(job: JobSettings, options: PipelineOptions) -> RunSummary:
     begin(job)
     TALLY.reset()
     start = time.perf_counter()
-    committed = add_up(read_markers(DatasetPaths(job.output)))
+    committed = add_up(read_heads(DatasetPaths(job.output)))
     local = options.view_as(StandardOptions).runner in _LOCAL_RUNNERS
     with Display(_reader(job)) if local else nullcontext():
         _run_graph(job, options)
@@ -119,7 +119,7 @@ def _run_on_dataflow(options: PipelineOptions) -> RunSummary | Submission:
         return submit(job, options, chosen)
     begin(job)
     start = time.perf_counter()
-    committed = add_up(read_markers(DatasetPaths(job.output)))
+    committed = add_up(read_heads(DatasetPaths(job.output)))
     submission = submit(job, options, chosen)
     if not is_waited_for(options):
         return submission
@@ -129,7 +129,7 @@ def _run_on_dataflow(options: PipelineOptions) -> RunSummary | Submission:
 
 
 def _summary(job: JobSettings, committed: Totals, seconds: float) -> RunSummary:
-    totals = add_up(read_markers(DatasetPaths(job.output)))
+    totals = add_up(read_heads(DatasetPaths(job.output)))
     fresh = totals.rows - committed.rows + (committed.failed if job.retry_failed else 0)
     untold = tuple(read_untold(job.output)) if job.webhook else ()
     return RunSummary(job.output, totals, seconds, fresh, job.max_error_rate, untold)

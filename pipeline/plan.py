@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 
 from ..transforms.engines import registry
 from ..transforms.providers.catalogue import ADAPTERS
 from .errors import UsageError
-from .manifest import Manifest, plan_units
+from .planning.advice import advice
+from .planning.amounts import dollars, duration
+from .planning.costs import Cost, costs, storage_cost
+from .planning.delays import Delay, delays
+from .planning.limits import Limit, limits
+from .planning.terms import Terms
+from .planning.workload import Workload
+
+_NOTICED = 0.1  # seconds
 
 
 @dataclass(frozen=True)
@@ -15,104 +24,155 @@ class Plan:
     """What a run would take.
 
     Attributes:
-      rows, units, files, bytes: of the manifest; planned from footers and listings.
+      workload: how much there is to do.
+      terms: what was taken for granted.
       engines: names, in the order in which they are asked.
-      requests: paid requests of the first hosted engine when every row needs one.
-      cost_usd: what those would cost at most; None where a price depends on the picture.
-      price: of one, with source and date.
-      hours: of one worker at `rate`; None where no rate is given.
-      rate: images a second of one worker.
-      workers: at the same time.
+      limits: what holds the run up, the narrowest first.
+      delays: what it does beside its pictures.
+      hours: from the first unit planned to the dataset closed; None where the speed is not known.
+      costs: of the run.
+      storage: a month's.
+      advice: what would help, one line each.
     """
 
-    rows: int
-    units: int
-    files: int
-    bytes: int
+    workload: Workload
+    terms: Terms
     engines: tuple[str, ...]
-    requests: int
-    cost_usd: float | None
-    price: str
+    limits: tuple[Limit, ...]
+    delays: tuple[Delay, ...]
     hours: float | None
-    rate: float | None
-    workers: int
+    costs: tuple[Cost, ...]
+    storage: Cost | None
+    advice: tuple[str, ...]
+
+    @property
+    def usd(self) -> float:
+        """Gives the sum of the costs that are known."""
+        return sum(cost.usd or 0.0 for cost in self.costs)
 
     def text(self) -> str:
         """Gives the plan in words."""
+        work, terms = self.workload, self.terms
         lines = [
-            f"{self.rows:,} rows in {self.files:,} files ({self.bytes / 1e6:,.1f} MB of manifest), "
-            f"{self.units:,} units",
-            f"engine {','.join(self.engines)}",
+            f"{work.rows:,} rows in {work.files:,} files ({work.bytes / 1e6:,.1f} MB of manifest), "
+            f"{work.units:,} units of {terms.unit_size:,} rows",
+            f"engine {','.join(self.engines)}, layout {terms.layout}, {terms.workers:,} worker(s)",
         ]
-        if self.requests:
-            cost = "unknown" if self.cost_usd is None else f"${self.cost_usd:,.2f}"
-            lines.append(f"at most {self.requests:,} paid requests, {cost} ({self.price})")
-            lines.append("pictures that are in the output's ledger already cost nothing again")
-        if self.hours is not None:
-            lines.append(
-                f"{self.hours / self.workers:,.2f} hours on {self.workers} worker(s) at "
-                f"{self.rate:g} images/s each"
-            )
-        else:
-            lines.append("give --images_per_second, as measured on your worker, for the hours")
-        if self.units < 4 * self.workers:
-            lines.append(
-                f"bottleneck: {self.units:,} units do not keep {self.workers} workers busy; "
-                f"a smaller --unit_size makes more"
-            )
+        lines += _section("time", self._time())
+        lines += _section("cost of the run", self._bill())
+        if self.storage is not None:
+            lines += _section("cost afterwards", [_item(self.storage)])
+        lines += _section("next bottleneck", self._bottlenecks())
+        lines += _section("to do about it", list(self.advice))
+        lines += _section("taken for granted", terms.lines())
+        priced = [source for cost in (*self.costs, self.storage) if cost for source in cost.sources]
+        lines += _section("prices", list(dict.fromkeys(priced)))
         return "\n".join(lines)
 
+    def _time(self) -> list[str]:
+        lines = [
+            f"{duration(delay.seconds)} {delay.name}: {delay.text}"
+            for delay in self.delays
+            if delay.seconds >= _NOTICED
+        ]
+        if self.hours is None:
+            return [
+                "unknown: give --images_per_second, as measured on your worker, or --trial OUTPUT, "
+                "a finished run over a sample",
+                *lines,
+            ]
+        return [f"{duration(self.hours * 3600)} at {self.limits[0].rate:,.1f} images/s", *lines]
 
-def make_plan(
-    manifest: Manifest,
-    engine: str,
-    unit_size: int,
-    *,
-    rate: float | None = None,
-    workers: int = 1,
-) -> Plan:
+    def _bill(self) -> list[str]:
+        if not self.costs:
+            return []
+        unknown = [cost.name for cost in self.costs if cost.usd is None]
+        more = f", and {', '.join(unknown)}" if unknown else ""
+        whole = f"{dollars(self.usd)}{more}"
+        if self.workload.rows:
+            whole += f", {dollars(self.usd / self.workload.rows * 1000)} per 1,000 rows"
+        return [whole, *map(_item, self.costs)]
+
+    def _bottlenecks(self) -> list[str]:
+        if not self.limits:
+            return []
+        first, *others = self.limits
+        lines = [f"{first.name}, {first.rate:,.1f} images/s: {first.text}; moved by {first.remedy}"]
+        for other in others:
+            ratio = other.rate / first.rate if first.rate else float("inf")
+            lines.append(f"{other.name}, {other.rate:,.1f} images/s ({ratio:,.1f} ×): {other.text}")
+        beside = sum(delay.seconds for delay in self.delays)
+        if self.hours:
+            longest = max(self.delays, key=lambda delay: delay.seconds)
+            lines.append(
+                f"one worker alone, {duration(beside)} or {beside / 36 / self.hours:.1f}% of the run: "
+                f"most of it {longest.name}"
+            )
+        return lines
+
+
+def make_plan(workload: Workload, engines: tuple[str, ...], terms: Terms, *, remote: bool) -> Plan:
     """Plans a run without doing any of it.
 
+    No picture is fetched, no model loaded, no key looked up, no provider asked.
+
     Args:
-      manifest: the pictures.
-      engine: a name, or a chain `a,b`.
-      unit_size: rows in a unit.
-      rate: images a second of one worker, as measured there; None leaves the hours out.
-      workers: at the same time.
+      workload: how much there is to do.
+      engines: as `engine_names` gives them.
+      terms: what to take for granted.
+      remote: whether the dataset goes to Google Cloud Storage, and not to a disk.
 
     Raises:
-      UsageError: an engine is unknown.
-      ManifestUnusable: the manifest cannot be planned.
+      UsageError: the price of the machine's GPUs is not known.
     """
-    engines = tuple(name.strip() for name in engine.split(",") if name.strip())
-    for name in engines:
+    found = limits(workload, terms)
+    slowest = found[0].rate if found and (terms.rate or terms.hosted_first) else None
+    beside = delays(workload, terms)
+    hours = None
+    if slowest is not None:
+        hours = (workload.rows / slowest + sum(delay.seconds for delay in beside)) / 3600
+    paid = terms.machine is not None or terms.usd_per_hour is not None
+    return Plan(
+        workload=workload,
+        terms=terms,
+        engines=engines,
+        limits=tuple(found),
+        delays=tuple(beside),
+        hours=hours,
+        costs=tuple(costs(workload, terms, hours, on_google=remote, paid=paid)),
+        storage=storage_cost(workload, terms) if remote else None,
+        advice=tuple(advice(workload, terms, slowest, remote)),
+    )
+
+
+def engine_names(engine: str) -> tuple[str, ...]:
+    """Splits a chain `a,b` and looks its engines up, without making any.
+
+    Raises:
+      UsageError: there is none, or one is unknown.
+    """
+    names = tuple(name.strip() for name in engine.split(",") if name.strip())
+    if not names:
+        raise UsageError(f"--engine takes a name, or names with commas between: given {engine!r}")
+    for name in names:
         if name not in ADAPTERS:
             try:
                 registry.find(name)
             except registry.EngineUnusable as error:
                 raise UsageError(str(error)) from error
-    rows = units = 0
-    for unit in plan_units(manifest, unit_size):
-        rows += unit.rows
-        units += 1
-    hosted = next((ADAPTERS[name] for name in engines if name in ADAPTERS), None)
-    cost, price = None, ""
-    if hosted is not None:
-        price = (
-            f"${hosted.price.usd:g} per {hosted.price.unit}, {hosted.price.source}, "
-            f"{hosted.price.checked}"
-        )
-        cost = rows * hosted.price.usd if hosted.price.unit == "image" else None
-    return Plan(
-        rows=rows,
-        units=units,
-        files=manifest.files,
-        bytes=manifest.bytes,
-        engines=engines,
-        requests=rows if hosted is not None else 0,
-        cost_usd=cost,
-        price=price,
-        hours=rows / rate / 3600 if rate else None,
-        rate=rate,
-        workers=workers,
-    )
+    return names
+
+
+def _section(title: str, lines: list[str]) -> list[str]:
+    if not lines:
+        return []
+    wrapped = [
+        textwrap.fill(line, 110, initial_indent="  ", subsequent_indent="      ",
+                      break_long_words=False, break_on_hyphens=False)
+        for line in lines
+    ]  # fmt: skip
+    return ["", title, *wrapped]
+
+
+def _item(cost: Cost) -> str:
+    return f"{dollars(cost.usd)} {cost.name}: {cost.text}"

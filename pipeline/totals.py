@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .compaction import Compaction
-from .markers import Marker
+from .markers import MarkerHead, splits_of
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,12 @@ class Summary:
     splits: tuple[str, ...]
 
 
-def add_up(markers: Iterable[Marker]) -> Totals:
+def add_up(markers: Iterable[MarkerHead]) -> Totals:
     """Sums commit markers."""
     return summarise(markers, None).totals
 
 
-def summarise(markers: Iterable[Marker], compaction: Compaction | None) -> Summary:
+def summarise(markers: Iterable[MarkerHead], compaction: Compaction | None) -> Summary:
     """Sums commit markers and what a compaction took over from them."""
     counts, errors, seconds = Counter(), Counter(), Counter()
     cost = 0.0
@@ -71,17 +71,17 @@ def summarise(markers: Iterable[Marker], compaction: Compaction | None) -> Summa
         counts["rows"] += marker.rows
         counts["done"] += marker.done
         counts["failed"] += marker.failed
-        counts["files"] += len(marker.files)
-        counts["bytes"] += sum(file.size for file in marker.files)
+        counts["files"] += marker.stored.files
+        counts["bytes"] += marker.stored.bytes
         errors.update(marker.errors)
         seconds.update(marker.seconds)
         cost += marker.cost_usd
         engine = marker.engine
-        splits.update(_splits(file.path for file in marker.files))
+        splits.update(marker.stored.splits)
     if compaction is not None:
         counts["files"] += len(compaction.files)
         counts["bytes"] += sum(file.size for file in compaction.files)
-        splits.update(_splits(file.path for file in compaction.files))
+        splits.update(splits_of(file.path for file in compaction.files))
     totals = Totals(
         **{name: counts[name] for name in ("units", "rows", "done", "failed", "files", "bytes")},
         errors=dict(errors.most_common()),
@@ -89,13 +89,3 @@ def summarise(markers: Iterable[Marker], compaction: Compaction | None) -> Summa
         cost_usd=cost,
     )
     return Summary(totals, engine, tuple(sorted(splits)))
-
-
-def _splits(paths: Iterable[str]) -> set[str]:
-    return {
-        folder.removeprefix("split=")
-        for path in paths
-        if path.startswith("data/") and "/split=" in path
-        for folder in path.split("/")
-        if folder.startswith("split=")
-    }

@@ -151,18 +151,6 @@ def test_an_engine_that_cannot_start_ends_the_run_with_one_line(manifest, tmp_pa
     assert "goes on from there" in last
 
 
-def test_a_plan_says_rows_requests_and_dollars_before_anything_is_sent(manifest, tmp_path, capsys):
-    command = ["plan", "--manifest", manifest, "--engine", "fal-bria", "--unit_size", "1"]
-    assert main([*command, "--images_per_second", "2", "--workers", "4"]) == 0
-    printed = capsys.readouterr().out
-    assert "2 rows in 1 files" in printed
-    assert "2 units" in printed
-    assert "at most 2 paid requests, $0.04" in printed
-    assert "4 worker(s) at 2 images/s" in printed
-    assert "2 units do not keep 4 workers busy" in printed
-    assert sorted(os.listdir(tmp_path)) == ["manifest.parquet", "photos"]
-
-
 def test_providers_are_listed_with_their_price_and_key(capsys, monkeypatch):
     monkeypatch.delenv("RUNWARE_API_KEY", raising=False)
     assert main(["engines"]) == 0

@@ -16,7 +16,7 @@ from photographs import write_manifest
 from report_dataset import RARE, ROWS, moody_dataset, page_of, rows_of, run
 
 from alphabeam.pipeline.dataset import open_dataset, open_errors
-from alphabeam.pipeline.markers import read_markers
+from alphabeam.pipeline.markers import read_heads
 from alphabeam.pipeline.paths import DatasetPaths
 from alphabeam.pipeline.report import write_report
 from alphabeam.pipeline.report.choice import Lowest, in_turns, key_ranks
@@ -225,7 +225,7 @@ def test_turns_are_taken_and_nothing_is_taken_twice(tmp_path):
 
 def test_pauses_between_runs_are_no_time_at_work(dataset):
     timing = Timing()
-    marker = next(read_markers(DatasetPaths(str(dataset))))
+    marker = next(read_heads(DatasetPaths(str(dataset))))
     for finished, wall in ((110.0, 10.0), (112.0, 11.0), (108.0, 4.0), (9000.0, 5.0)):
         list(timing.watching([replace(marker, finished=finished, seconds={"wall": wall})]))
     assert timing.busy() == 12 + 5

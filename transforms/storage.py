@@ -149,17 +149,17 @@ def open_input(uri: str) -> BinaryIO:
     return fs.open(path, "rb")
 
 
-def read_bytes(uri: str) -> bytes:
-    """Reads a whole file.
+def read_bytes(uri: str, size: int | None = None) -> bytes:
+    """Reads a whole file, or up to `size` bytes of its beginning; with one request.
 
     Raises:
       FileNotFoundError: there is no such file.
     """
     if is_local(uri):
         with open(local_path(uri), "rb") as file:
-            return file.read()
+            return file.read(size)
     fs, path = resolve(uri)
-    return _again(fs.cat_file, path)
+    return _again(fs.cat_file, path, **({} if size is None else {"start": 0, "end": size}))
 
 
 def write_atomic(uri: str, data: bytes, scratch: str | None = None) -> None:

@@ -42,6 +42,7 @@ class Look:
       left_out: new files that are not to be taken up.
       marks: what earlier looks of this process read, so that what was not touched is not read.
       told: what was said before of files that are left out.
+      identify: whether files are read and noted; else identity and lot are those of no files.
     """
 
     known: Sequence[Lot] = ()
@@ -49,6 +50,7 @@ class Look:
     left_out: frozenset[str] = frozenset()
     marks: dict[tuple[FileInfo, bool], str] = field(default_factory=dict)
     told: set[str] = field(default_factory=set)
+    identify: bool = True
 
 
 class Tally:
@@ -75,10 +77,10 @@ class Tally:
             self._next = next(self._known, None)
         elif file.uri in self._look.left_out or self._is_young(file):
             return
-        elif self._is_images:
+        elif self._is_images and self._look.identify:
             mark = file.fingerprint if _has_checksum(file) else ""
             self._lot.add(Entry(path, file.size, mark))
-        else:
+        elif self._look.identify:
             self._new.append(file)
         self.files += 1
         self.bytes += file.size

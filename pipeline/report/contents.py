@@ -8,7 +8,7 @@ from typing import Any
 from ...transforms.codec import DecodeLimits
 from ..compaction import read_compaction
 from ..dataset import open_dataset, open_errors, read_plan, require_dataset
-from ..markers import read_markers
+from ..markers import read_heads
 from ..paths import DatasetPaths
 from ..totals import Totals, summarise
 from .failures import ErrorClass, error_classes
@@ -70,7 +70,7 @@ def gather(root: str) -> Contents:
         compose["crop_margin"] if compose["crop_to_bbox"] else None,
     )
     timing = Timing()
-    totals = summarise(timing.watching(read_markers(paths)), read_compaction(paths)).totals
+    totals = summarise(timing.watching(read_heads(paths)), read_compaction(paths)).totals
     found = survey(open_dataset(root))
     errors, classes = error_classes(open_errors(root), _ERROR_CLASSES)
     plan = read_plan(paths)

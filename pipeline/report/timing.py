@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..markers import Marker
+from ..markers import MarkerHead
 from .histogram import Histogram
 
 _ORDER = ("fetch", "decode", "engine", "compose", "upload", "write")
@@ -60,13 +60,13 @@ class Timing:
         self._seconds: Counter[str] = Counter()
         self._spans: list[tuple[float, float]] = []
 
-    def watching(self, markers: Iterable[Marker]) -> Iterator[Marker]:
+    def watching(self, markers: Iterable[MarkerHead]) -> Iterator[MarkerHead]:
         """Passes markers on, and takes note of each."""
         for marker in markers:
             self._note(marker)
             yield marker
 
-    def _note(self, marker: Marker) -> None:
+    def _note(self, marker: MarkerHead) -> None:
         wall = marker.seconds.get(_WALL, 0.0)
         self._spans.append((marker.finished - wall, marker.finished))
         self.first = min(self.first, marker.finished - wall)

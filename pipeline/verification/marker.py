@@ -11,7 +11,7 @@ from typing import Any
 from ...transforms import storage
 from ..compaction import Compaction
 from ..layouts.contract import StoredFile
-from ..markers import Marker
+from ..markers import Marker, head_in
 from ..paths import DatasetPaths
 from ..stored_content import Damaged
 
@@ -63,6 +63,8 @@ def load_marker(paths: DatasetPaths, unit: str) -> Marker:
         raise Damaged(f"cannot be read as a commit marker: {_said(error)}") from error
     if marker.unit != unit:
         raise Damaged(f"is the marker of another unit, {marker.unit!r}")
+    if head_in(data) not in (None, marker.head):
+        raise Damaged("says at its beginning that it stores other files than it lists")
     return marker
 
 

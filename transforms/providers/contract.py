@@ -54,6 +54,8 @@ class Adapter(ABC):
     timing: ClassVar[Timing] = Timing()
     concurrency: ClassVar[int] = 32
     """How many pictures may be under way at once by default."""
+    account_concurrency: ClassVar[int | None] = None
+    """Most pictures that the provider works on at once for one account, where it says so."""
 
     def __init__(
         self, options: Mapping[str, Any] | None = None, endpoints: Endpoints | None = None

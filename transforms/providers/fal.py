@@ -81,6 +81,7 @@ class Fal(Adapter):
     key_variable = "FAL_KEY"
     takes = frozenset({"url", "data"})
     concurrency = 64
+    account_concurrency = 40  # 2 in a new account, growing with what was bought
     options_type: ClassVar[type] = FalOptions
     options: FalOptions
 

@@ -1,0 +1,1 @@
+"""A run on paper: how much there is to do, what it costs, and what it waits for."""
