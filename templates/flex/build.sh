@@ -10,6 +10,7 @@
 # WEIGHTS   of the GPU image: a folder, here or gs://…, with config.json and model.safetensors, for
 #           model=/opt/alphabeam/weights (none: give model=gs://… when launching)
 # EXTRAS    of alphabeam that the image holds, comma-separated (those its Dockerfile names)
+# TORCH     version for the GPU image; an older one runs on older drivers (its Dockerfile's)
 # IMAGE     REGISTRY/PATH:TAG (REGION-docker.pkg.dev/PROJECT/alphabeam/alphabeam-KIND:VERSION)
 # TEMPLATE  the template's file (BUCKET/templates/alphabeam-KIND-VERSION.json)
 set -euo pipefail
@@ -32,6 +33,7 @@ if [[ -n $WEIGHTS && $KIND == cpu ]]; then
 fi
 VERSION=$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml)
 EXTRAS=${EXTRAS:-$(sed -n 's/^ARG EXTRAS=//p' "templates/flex/Dockerfile.$KIND")}
+TORCH=${TORCH:-$(sed -n 's/^ARG TORCH=//p' templates/flex/Dockerfile.gpu)}
 # As Artifact Registry spells domain-scoped projects: example.com:photos.
 IMAGE=${IMAGE:-$REGION-docker.pkg.dev/${PROJECT/://}/alphabeam/alphabeam-$KIND:$VERSION}
 TEMPLATE=${TEMPLATE:-${BUCKET%/}/templates/alphabeam-$KIND-$VERSION.json}
@@ -55,7 +57,7 @@ gcloud builds submit . \
     --project "$PROJECT" \
     --config templates/flex/cloudbuild.yaml \
     --ignore-file templates/flex/gcloudignore \
-    --substitutions "^;^_KIND=$KIND;_EXTRAS=$EXTRAS;_IMAGE=$IMAGE"
+    --substitutions "^;^_KIND=$KIND;_EXTRAS=$EXTRAS;_TORCH=$TORCH;_IMAGE=$IMAGE"
 gcloud dataflow flex-template build "$TEMPLATE" \
     --project "$PROJECT" \
     --image "$IMAGE" \
