@@ -24,6 +24,7 @@ from alphabeam.pipeline.committed import CommittedUnits
 from alphabeam.pipeline.layouts.contract import StoredFile
 from alphabeam.pipeline.manifest import open_manifest
 from alphabeam.pipeline.manifests.contract import unit_name
+from alphabeam.pipeline.manifests.files import Look
 from alphabeam.pipeline.markers import Marker, committed_units, read_heads
 from alphabeam.pipeline.paths import DatasetPaths
 from alphabeam.pipeline.planning.workload import measure
@@ -72,7 +73,7 @@ def again(given: argparse.Namespace, what: str, folder: str) -> None:
 def measure_one(what: str, folder: str, unit_size: int) -> None:
     start, worked, before = time.perf_counter(), time.process_time(), peak()
     if what == "plan":
-        work = measure(open_manifest(folder, identify=False), unit_size)
+        work = measure(open_manifest(folder, look=Look(identify=False)), unit_size)
         done = f"{work.rows:,} rows in {work.files:,} files into {work.units:,} units"
     elif what == "resume":
         paths = DatasetPaths(folder)

@@ -22,6 +22,8 @@ from .options import GROUPS
 # Launcher and workers share one image, so that nothing has to be sent along; and the launcher ends
 # when the job begins.
 _ALWAYS = ("--package_in_image", "--no_wait_until_finish")
+# What a template does not ask: what it always does, and waiting, which its launcher must not.
+_NOT_ASKED = ("package_in_image", "watch")
 _REQUIRED = ("manifest", "output")
 # Of Beam's own options, those that gcloud has no flag for.
 _BEAM_GROUP = (BeamWorkerOptions, ("sdk_container_image", "disk_size_gb"))
@@ -75,7 +77,7 @@ def metadata() -> dict[str, Any]:
         _parameter(action, (group.__doc__ or "").strip().rstrip("."))
         for group in _groups()
         for action in _actions(group)
-        if f"--{action.dest}" not in _ALWAYS
+        if action.dest not in _NOT_ASKED
     ]
     group, names = _BEAM_GROUP
     parameters += [

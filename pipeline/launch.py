@@ -118,11 +118,11 @@ def _run_on_dataflow(options: PipelineOptions) -> RunSummary | Submission:
     if is_dry_run(options):
         return submit(job, options, chosen)
     begin(job)
+    if not is_waited_for(options):
+        return submit(job, options, chosen)
     start = time.perf_counter()
     committed = add_up(read_heads(DatasetPaths(job.output)))
     submission = submit(job, options, chosen)
-    if not is_waited_for(options):
-        return submission
     _LOG.info("%s", submission.text())
     submission.wait(lambda: Display(CommitReader(job.output).read, seconds=_REMOTE_SECONDS))
     return _summary(job, committed, time.perf_counter() - start)
