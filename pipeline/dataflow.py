@@ -28,7 +28,7 @@ from .settings import JobSettings
 
 # What carries one of each on Compute Engine, with eight vCPUs or the next more: decoding and PNG
 # writing for one GPU keep about that many busy.
-_GPU_MACHINES = {
+GPU_MACHINES = {
     "nvidia-l4": "g2-standard-8",
     "nvidia-tesla-t4": "n1-standard-8",
     "nvidia-tesla-v100": "n1-standard-8",
@@ -38,9 +38,9 @@ _GPU_MACHINES = {
 }
 _GPU = "nvidia-l4"
 _MACHINE = "e2-standard-4"
-_GPU_DISK_GB = 100  # the image with CUDA and weights unpacks to more than Dataflow's 25 GB
+GPU_DISK_GB = 100  # the image with CUDA and weights unpacks to more than Dataflow's 25 GB
 # One unit keeps the machine busy; the second one fills the gaps at a unit's beginning and end.
-_UNITS_AT_ONCE = 2
+UNITS_AT_ONCE = 2
 _ONE_PROCESS = "no_use_multiple_sdk_containers"
 _PROCESSES = ("use_multiple_sdk_containers", _ONE_PROCESS, "use_sibling_sdk_workers")
 
@@ -214,7 +214,7 @@ def prepare(options: PipelineOptions, job: JobSettings) -> DataflowJob:
         )
     choose(workers, "machine_type", "other machines" if gpu else "machine", _MACHINE,
            "machine_type")  # fmt: skip
-    choose(workers, "disk_size_gb", "disk, GB", _GPU_DISK_GB if gpu else None, "disk_size_gb")
+    choose(workers, "disk_size_gb", "disk, GB", GPU_DISK_GB if gpu else None, "disk_size_gb")
     choose(workers, "max_num_workers", "machines at most", None, "max_num_workers")
     image = gpu_image(cloud.project, cloud.region) if gpu else None
     choose(workers, "sdk_container_image", "image", image, "sdk_container_image")
@@ -230,7 +230,7 @@ def prepare(options: PipelineOptions, job: JobSettings) -> DataflowJob:
         debug.add_experiment(_ONE_PROCESS)
     shown = "one a machine" if _ONE_PROCESS in (processes or [_ONE_PROCESS]) else processes[0]
     rows.append(Setting("processes", shown, "--experiments", bool(processes)))
-    choose(debug, "number_of_worker_harness_threads", "units at once, a process", _UNITS_AT_ONCE,
+    choose(debug, "number_of_worker_harness_threads", "units at once, a process", UNITS_AT_ONCE,
            "number_of_worker_harness_threads")  # fmt: skip
     given = cloud.job_name
     cloud.job_name = given or _job_name(job.output)
@@ -284,15 +284,15 @@ def _gpu_machine(options: PipelineOptions) -> str:
     if machine:
         return machine
     if given == "auto":
-        return _GPU_MACHINES[_GPU]
+        return GPU_MACHINES[_GPU]
     if given == "none":
         return _MACHINE
-    if given not in _GPU_MACHINES:
+    if given not in GPU_MACHINES:
         raise UsageError(
-            f"--gpu {given}: known are {', '.join(_GPU_MACHINES)}; another one needs "
+            f"--gpu {given}: known are {', '.join(GPU_MACHINES)}; another one needs "
             f"--machine_type with a machine that carries it"
         )
-    return _GPU_MACHINES[given]
+    return GPU_MACHINES[given]
 
 
 def _job_name(output: str) -> str:

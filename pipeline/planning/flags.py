@@ -7,17 +7,19 @@ from dataclasses import replace
 
 from ...transforms import storage
 from ...transforms.providers.catalogue import ADAPTERS
+from ..dataflow import GPU_DISK_GB, GPU_MACHINES, UNITS_AT_ONCE
 from ..errors import UsageError
 from ..layouts.catalogue import LAYOUTS
 from ..manifest import ManifestUnusable, open_manifest
 from ..manifests.tally import Look
 from ..plan import Plan, engine_names, make_plan
-from .machines import find_machine
+from .machines import Machine, find_machine
 from .terms import Figure, Terms
 from .trial import Trial, read_trial
 from .workload import measure
 
 _GIVEN = "given"
+_DISK_GB = 25  # Dataflow's own choice for batch jobs
 
 # Flags of figures that are numbers above zero, and the terms that they set.
 _FIGURES = {
@@ -66,9 +68,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     machines = parser.add_argument_group("The workers")
     add = machines.add_argument
     add("--workers", type=int, default=1, metavar="N", help="at the same time (1)")
-    add("--machine", metavar="TYPE", help="of Google Cloud, such as n1-standard-8, g2-standard-8")
-    add("--accelerator", metavar="KIND[:N]", help="GPUs of a worker, such as nvidia-tesla-t4:1")
-    add("--disk_gb", type=float, default=50.0, metavar="N", help="of a worker (50)")
+    add(
+        "--machine",
+        metavar="TYPE",
+        help="of Google Cloud, such as e2-standard-4 (with --gpu as for run, else none of theirs)",
+    )
+    add("--gpu", metavar="TYPE[:N]", help="as for run, such as nvidia-l4 or nvidia-tesla-t4:2")
+    add("--disk_gb", type=float, metavar="N", help="of a worker (as for run)")
     add("--network_gbit", type=float, metavar="N", help="gigabits a second of a worker (10)")
     add(
         "--machine_usd_per_hour",
@@ -88,10 +94,8 @@ def plan_of(given: argparse.Namespace) -> Plan:
         _positive(flag, getattr(given, flag))
     if given.layout not in LAYOUTS:
         raise UsageError(f"--layout {given.layout!r} is unknown: use one of {', '.join(LAYOUTS)}")
-    if given.accelerator and not given.machine:
-        raise UsageError("--accelerator needs the --machine that it is added to")
     engines = engine_names(given.engine)
-    machine = find_machine(given.machine, given.accelerator) if given.machine else None
+    machine = _machine(given)
     hosted = next((ADAPTERS[name] for name in engines if name in ADAPTERS), None)
     remote = given.output is None or not storage.is_local(given.output)
     terms = Terms(
@@ -100,7 +104,8 @@ def plan_of(given: argparse.Namespace) -> Plan:
         save_mask=given.save_mask,
         workers=given.workers,
         machine=machine,
-        disk_gb=given.disk_gb,
+        disk_gb=given.disk_gb or (GPU_DISK_GB if machine and machine.gpus else _DISK_GB),
+        units_at_once=UNITS_AT_ONCE if machine else 1,
         fetch_threads=given.fetch_threads,
         hosted=hosted,
         hosted_first=engines[0] in ADAPTERS,
@@ -122,6 +127,19 @@ def plan_of(given: argparse.Namespace) -> Plan:
             terms, image_bytes=Figure(workload.picture_bytes, "as the manifest's files say")
         )
     return make_plan(workload, engines, _as_given(given, terms), remote=remote)
+
+
+def _machine(given: argparse.Namespace) -> Machine | None:
+    name = given.machine
+    if name is None and given.gpu:
+        kind = given.gpu.partition(":")[0]
+        if kind not in GPU_MACHINES:
+            raise UsageError(
+                f"--gpu {kind}: known are {', '.join(GPU_MACHINES)}; another one needs --machine "
+                f"with a machine that carries it"
+            )
+        name = GPU_MACHINES[kind]
+    return find_machine(name, given.gpu) if name else None
 
 
 def _as_in(trial: Trial, terms: Terms) -> Terms:

@@ -78,9 +78,9 @@ def _network(workload: Workload, terms: Terms) -> Limit:
 def _fetching(terms: Terms) -> Limit:
     return Limit(
         "fetching",
-        terms.workers * terms.fetch_threads / terms.fetch_seconds.value,
-        f"{terms.workers:,} × {terms.fetch_threads} threads at {terms.fetch_seconds.value:g} s a "
-        f"picture, one unit at a time a worker",
+        terms.workers * terms.units_at_once * terms.fetch_threads / terms.fetch_seconds.value,
+        f"{terms.workers:,} × {terms.units_at_once} units at once × {terms.fetch_threads} threads "
+        f"at {terms.fetch_seconds.value:g} s a picture",
         "--fetch_threads, as far as the pictures' hosts allow",
     )
 

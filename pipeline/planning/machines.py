@@ -30,6 +30,7 @@ _WITH_GPUS = {
     "a2-highgpu-1g": (12, 85, 1, "nvidia-tesla-a100"),
     "a2-highgpu-2g": (24, 170, 2, "nvidia-tesla-a100"),
     "a2-ultragpu-1g": (12, 170, 1, "nvidia-a100-80gb"),
+    "a3-highgpu-1g": (26, 234, 1, "nvidia-h100-80gb"),
 }
 _PREDEFINED = re.compile(r"([a-z]\w*-[a-z]+)-(\d+)")
 _CUSTOM = re.compile(r"(?:(?:n1|n2|n2d|e2)-)?custom-(\d+)-(\d+)")
@@ -71,7 +72,7 @@ class Machine:
         if self.gpus:
             if self.gpu_kind not in prices.GPU_HOUR:
                 raise UsageError(
-                    f"--accelerator: no price of {self.gpu_kind} is known: give "
+                    f"--gpu: no price of {self.gpu_kind} is known: give "
                     f"--machine_usd_per_hour, or one of {', '.join(prices.GPU_HOUR)}"
                 )
             parts.append((prices.GPU_HOUR[self.gpu_kind], self.gpus))
@@ -82,26 +83,26 @@ class Machine:
         return f"{self.name} ({self.vcpus} vCPUs, {self.memory_gb:g} GB{gpus})"
 
 
-def find_machine(name: str, accelerator: str | None = None) -> Machine:
+def find_machine(name: str, gpu: str | None = None) -> Machine:
     """Finds a machine type by its name.
 
     Args:
       name: predefined (`n1-standard-8`, `g2-standard-8`) or custom (`n2-custom-8-32768`).
-      accelerator: GPUs added to it, `nvidia-tesla-t4` or `nvidia-tesla-t4:2`; None leaves it with
+      gpu: GPUs added to it, `nvidia-tesla-t4` or `nvidia-tesla-t4:2`; None leaves it with
         those it comes with.
 
     Raises:
       UsageError: its vCPUs and memory are not known here, or it comes with other GPUs.
     """
     machine = _machine(name)
-    if accelerator is None:
+    if gpu is None:
         return machine
-    kind, _, count = accelerator.partition(":")
+    kind, _, count = gpu.partition(":")
     if count and not (count.isdigit() and int(count)):
-        raise UsageError(f"--accelerator is KIND or KIND:COUNT: given {accelerator!r}")
+        raise UsageError(f"--gpu is TYPE or TYPE:COUNT: given {gpu!r}")
     if machine.gpus and (kind, int(count or machine.gpus)) != (machine.gpu_kind, machine.gpus):
         raise UsageError(
-            f"--accelerator {accelerator}: {name} comes with {machine.gpus} × {machine.gpu_kind} "
+            f"--gpu {gpu}: {name} comes with {machine.gpus} × {machine.gpu_kind} "
             f"and takes no others"
         )
     return Machine(name, machine.vcpus, machine.memory_gb, int(count or 1), kind)

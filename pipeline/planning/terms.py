@@ -37,6 +37,7 @@ class Terms:
       machine: of a worker; None when it is not one of Google Cloud's, or not known.
       usd_per_hour: of one worker; None when nobody has said.
       disk_gb: of one worker.
+      units_at_once: that a worker works on.
       network_gbit: gigabits a second that a worker moves.
       fetch_threads: pictures a worker fetches at the same time.
       fetch_seconds: from asking for a picture to having it.
@@ -57,7 +58,8 @@ class Terms:
     mask_bytes: Figure = Figure(_MASK_BYTES, ASSUMED)
     machine: Machine | None = None
     usd_per_hour: Figure | None = None
-    disk_gb: float = 50.0
+    disk_gb: float = 25.0
+    units_at_once: int = 1
     network_gbit: Figure = Figure(10.0, ASSUMED)
     fetch_threads: int = 16
     fetch_seconds: Figure = Figure(0.1, ASSUMED)
