@@ -12,6 +12,7 @@ from .workload import Workload
 # One core's seconds, from benchmarks/plan.py.
 _MARKER_SECONDS = 45e-6
 _SHUFFLED_HERE = 18e-6  # an element of a Reshuffle on Beam's local runner
+_PASSES = 2  # over the markers
 # What Beam's coder and the shuffle add to an element.
 _ENVELOPE = 50
 
@@ -58,9 +59,10 @@ def _finish(units: int, terms: Terms) -> Delay:
     each = max(_MARKER_SECONDS, request / READERS)
     return Delay(
         "finishing",
-        pages * request + units * each,
+        _PASSES * (pages * request + units * each),
         f"{pages:,} pages of the listing one after the other, {units:,} markers at {1 / each:,.0f} "
-        f"a second ({READERS} at a time)",
+        f"a second ({READERS} at a time), once for the totals and once for the report, which reads "
+        f"all rows as well (not counted here; --no_report leaves it out)",
     )
 
 
