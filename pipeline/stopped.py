@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ..transforms.providers.errors import ProviderStoppedError
-from .dataset import add_up, read_markers, read_plan
+from .dataset import add_up, read_heads, read_plan
 from .paths import DatasetPaths
 
 _LONGEST = 500
@@ -17,7 +17,7 @@ def told(output: str, error: BaseException) -> str:
     """Puts the end of a run into one line: why, what is committed, and what is left."""
     paths = DatasetPaths(output)
     plan = read_plan(paths)
-    committed = add_up(read_markers(paths)).rows
+    committed = add_up(read_heads(paths)).rows
     count = f"{committed:,} rows are committed"
     if plan is not None:
         left = plan["rows"] - committed
