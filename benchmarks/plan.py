@@ -24,7 +24,7 @@ from alphabeam.pipeline.committed import CommittedUnits
 from alphabeam.pipeline.layouts.contract import StoredFile
 from alphabeam.pipeline.manifest import open_manifest
 from alphabeam.pipeline.manifests.contract import unit_name
-from alphabeam.pipeline.manifests.files import Look
+from alphabeam.pipeline.manifests.tally import Look
 from alphabeam.pipeline.markers import Marker, committed_units, read_heads
 from alphabeam.pipeline.paths import DatasetPaths
 from alphabeam.pipeline.planning.workload import measure

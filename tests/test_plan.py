@@ -63,7 +63,7 @@ def billion(tmp_path_factory):
 PLAN_A_BILLION = """
 from memory import peak_rss
 from alphabeam.pipeline.manifest import open_manifest
-from alphabeam.pipeline.manifests.files import Look
+from alphabeam.pipeline.manifests.tally import Look
 from alphabeam.pipeline.planning.workload import measure
 measure(open_manifest("{folder}/part-00000.parquet", look=Look(identify=False)), {unit_size})
 before = peak_rss()
