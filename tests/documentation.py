@@ -152,7 +152,7 @@ def check_fence(fence: Fence) -> None:
 
 def check_command(command: str) -> None:
     """Makes sure that a command which is not run here is one: its flags, targets and extras."""
-    words = shlex.split(command, comments=True)
+    words = [word for word in shlex.split(command, comments=True) if word != "…"]  # and so on
     if words[0] == "alphabeam":
         given, rest = commands.parser().parse_known_args(words[1:])
         assert given.command, command
