@@ -111,6 +111,28 @@ def test_gmi_finds_a_lost_submit_by_the_payload_it_echoes(wrap):
     assert adapter.read_find(SUBMISSION, answered(200, wrap(jobs[:2]))) == Missing()
 
 
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"requests": [], "next_cursor": "abc"},
+        {"requests": [{"request_id": "other"}], "total": 30},
+        {"items": [], "has_more": True},
+        {"results": []},
+        {},
+        None,
+    ],
+)
+def test_absence_from_what_may_be_a_part_of_the_list_proves_nothing(document):
+    found = make_adapter("gmi-bria").read_find(SUBMISSION, answered(200, document))
+    assert isinstance(found, Failed)
+    assert found.trouble is Trouble.RETRYABLE
+
+
+@pytest.mark.parametrize("document", [[], {"requests": [], "total": 0, "next": None}])
+def test_absence_from_the_whole_list_is_proof(document):
+    assert make_adapter("gmi-bria").read_find(SUBMISSION, answered(200, document)) == Missing()
+
+
 def test_gmi_stops_at_a_job_that_failed_for_lack_of_money():
     job = {"status": "failed", "error": "Insufficient credits. Please top up."}
     ticket = Ticket("gmi-bria", "g1")

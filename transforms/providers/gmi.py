@@ -33,6 +33,9 @@ from .timing import Timing
 _REQUESTS = "/api/v1/ie/requestqueue/apikey/requests"
 _OUT_OF_MONEY = re.compile(r"insufficient (credit|balance)", re.IGNORECASE)
 _UPSTREAM_REFUSED = re.compile(r"backend error \(4\d\d\)", re.IGNORECASE)
+# What lists of other services say when they go on; GMI documents no pages.
+_MORE = ("next", "next_page", "next_page_token", "next_cursor", "cursor", "has_more")
+_TOTALS = ("total", "total_count", "count")
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,8 @@ class GmiBria(Adapter):
         if not response.ok:
             return _poll_failure(response)
         image = self._image(submission)
-        for job in _listed(response.document):
+        listed = _listed(response.document)
+        for job in listed or ():
             request_id = _id(job)
             # A failure may be an earlier attempt's; taking it for this one's would hide a success.
             failed = reading.dig(job, "status") in ("failed", "cancelled")
@@ -143,6 +147,9 @@ class GmiBria(Adapter):
                 continue
             if reading.dig(job, "payload", "image") == image:
                 return Accepted(Ticket(self.name, request_id))
+        if listed is None or _goes_on(response.document, len(listed)):
+            # Absence from a part of the list proves nothing, and a submit may have been billed.
+            return Failed(Trouble.RETRYABLE, "gmi's list of jobs is not whole, or of unknown form")
         return Missing()
 
     def cancel(self, ticket: Ticket) -> HttpRequest | None:
@@ -153,14 +160,25 @@ def _id(job: Any) -> str | None:
     return reading.text(reading.dig(job, "request_id")) or reading.text(reading.dig(job, "id"))
 
 
-def _listed(document: Any) -> list[Any]:
+def _listed(document: Any) -> list[Any] | None:
+    """Finds the jobs in a list; None in an answer that has none in any known form."""
     if isinstance(document, list):
         return document
     for key in ("requests", "data", "items"):
         found = reading.dig(document, key)
         if isinstance(found, list):
             return found
-    return []
+    return None
+
+
+def _goes_on(document: Any, listed: int) -> bool:
+    """Tells whether a list says that it has more than is shown."""
+    if not isinstance(document, dict):
+        return False
+    if any(document.get(sign) for sign in _MORE):
+        return True
+    totals = (reading.number(document.get(name)) for name in _TOTALS)
+    return any(total is not None and total > listed for total in totals)
 
 
 def _said(document: Any) -> str:
