@@ -98,10 +98,11 @@ def _code() -> Iterator[tuple[str, bytes]]:
 
 def _metadata(info: str) -> Iterator[tuple[str, bytes]]:
     installed = distribution(_NAME)
-    for name in ("METADATA", "entry_points.txt"):
-        text = installed.read_text(name)
-        if text is not None:
-            yield f"{info}/{name}", text.encode()
+    # A checkout that was installed has the same under another name.
+    described = installed.read_text("METADATA") or installed.read_text("PKG-INFO") or ""
+    yield f"{info}/METADATA", described.encode()
+    points = installed.read_text("entry_points.txt") or ""
+    yield f"{info}/entry_points.txt", points.encode()
     wheel = "Wheel-Version: 1.0\nGenerator: alphabeam\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     yield f"{info}/WHEEL", wheel.encode()
 
