@@ -67,7 +67,8 @@ def run(name: str, pictures: int, parallel: int, width: int, folder: Path) -> fl
             ledger=str(folder / "ledger"),
             provider_urls=place["urls"],
             api_key="env:BENCHMARK_KEY",
-            concurrency=2 * parallel,
+            # A picture takes a slot while it is made and until the next poll is allowed.
+            concurrency=int(parallel * (2 + ADAPTERS[name].timing.poll_first)),
             allow_private_hosts=True,
         )
         with Provider(settings) as provider:
