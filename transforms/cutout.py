@@ -75,8 +75,9 @@ def cut_out(
 ) -> Iterator[Cutout | Failure]:
     """Cuts the subject out of every picture, in order, one result a record.
 
-    The stages overlap: each runs in threads of its own over a bounded number of pictures, so
-    memory depends on the settings and the pictures' size, never on how many records there are.
+    The stages overlap: each runs in threads of its own over a bounded number of pictures, all those
+    on the CPU in the same ones, so memory depends on the settings and the pictures' size, never on
+    how many records there are.
 
     Args:
       records: taken lazily, from the consumer's thread.
@@ -90,7 +91,6 @@ def cut_out(
     cv2.setNumThreads(1)  # pictures run in parallel; a pool inside each call would only compete
     cores = settings.cpu_threads or os.cpu_count() or 1
     batch_size = settings.batch_size or engine.batch_size
-    predictors = cores if engine.parallel else engine.predictors
     name = engine.info.engine
 
     fetched = ordered_map(
@@ -99,12 +99,6 @@ def cut_out(
         threads=settings.fetch_threads,
         lookahead=2 * settings.fetch_threads,
     )
-    decoded = ordered_map(
-        lambda item: _guarded(DecodeError, item, name, lambda i: _decode(i, settings.decode)),
-        fetched,
-        threads=cores,
-        lookahead=cores + batch_size,
-    )
     compose_settings = settings.compose
     refined_there = engine.refines and compose_settings.refine_foreground
     if refined_there:  # and with the final alpha, so that this is done as well
@@ -112,24 +106,34 @@ def cut_out(
             compose_settings, refine_foreground=False, alpha_threshold=None, preserve_alpha=False
         )
 
-    def matte(batch: list[_Decoded | Failure]) -> list[_Matted | Failure]:
-        matted = _predict(batch, engine)
-        return _refine(matted, engine, settings.compose) if refined_there else matted
+    def decoded(item: _Fetched | Failure) -> _Decoded | Failure:
+        return _guarded(DecodeError, item, name, lambda i: _decode(i, settings.decode))
 
-    matted = ordered_map(
-        matte,
-        batched(decoded, batch_size),
-        threads=predictors,
-        lookahead=predictors + 1,
-    )
-    return ordered_map(
-        lambda item: _guarded(
+    def matted(batch: list[_Decoded | Failure]) -> list[_Matted | Failure]:
+        results = _predict(batch, engine)
+        return _refine(results, engine, settings.compose) if refined_there else results
+
+    def composed(item: _Matted | Failure) -> Cutout | Failure:
+        return _guarded(
             ComposeError, item, name, lambda i: _compose(i, compose_settings, engine.info)
-        ),
-        flattened(matted),
-        threads=cores,
-        lookahead=2 * cores,
+        )
+
+    if engine.parallel and batch_size == 1:
+        # One thread a picture: it stays in its core's cache, and no stage waits for another one.
+        return ordered_map(
+            lambda item: composed(matted([decoded(item)])[0]),
+            fetched,
+            threads=cores,
+            lookahead=2 * cores,
+        )
+    pictures = ordered_map(decoded, fetched, threads=cores, lookahead=cores + batch_size)
+    mattes = ordered_map(
+        matted,
+        batched(pictures, batch_size),
+        threads=engine.predictors,
+        lookahead=engine.predictors + 1,
     )
+    return ordered_map(composed, flattened(mattes), threads=cores, lookahead=2 * cores)
 
 
 def _guarded(
