@@ -16,7 +16,7 @@ from ..transforms.cutters import Cutter, make_cutter
 from .announcements import make_announcer
 from .committed import CommittedUnits
 from .dataset import Totals, committed_units, finish
-from .heap import bound_heap
+from .heap import bound_heap, trim_heap
 from .intake import read_lots
 from .manifest import Manifest, ManifestUnusable, WorkUnit, plan_units
 from .paths import DatasetPaths
@@ -129,6 +129,7 @@ class CutOutUnits(beam.DoFn):
         assert self._cutter is not None
         for unit in named[1]:  # one: names are unique
             yield write_unit(unit, self._job, self._cutter, self._count, self._announcer)
+            trim_heap()
 
     def _count(self, done: bool) -> None:
         TALLY.picture(done)
