@@ -1,6 +1,7 @@
 """RemoveBackground within other people's pipelines."""
 
 import io
+import threading
 import typing
 
 import apache_beam as beam
@@ -11,9 +12,17 @@ from apache_beam.transforms.error_handling import ErrorHandler
 from apache_beam.typehints.schemas import named_fields_from_element_type
 from photographs import write_photographs
 from PIL import Image
-from stub_engines import disc
+from stub_engines import Disc, disc
 
-from alphabeam.transforms import ChainSettings, Cutout, Failure, ImageRecord, RemoveBackground
+from alphabeam.transforms import (
+    ChainSettings,
+    Cutout,
+    Failure,
+    ImageRecord,
+    RemoveBackground,
+    cut_out,
+)
+from alphabeam.transforms.engines.loaded import LoadedEngine
 
 ENGINE = "stub_engines:Disc"
 
@@ -158,3 +167,18 @@ def test_windows_and_timestamps_are_kept(photos):
             stamped | "Global" >> beam.WindowInto(windows.GlobalWindows()),
             check(lambda found: sorted(found) == [(f"k{n}", 10 * n) for n in range(4)] or 1 / 0),
         )
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_no_more_threads_predict_than_the_settings_allow(photos, batch_size):
+    class Noting(Disc):
+        def predict(self, pictures):
+            threads.add(threading.get_ident())
+            return super().predict(pictures)
+
+    threads = set()
+    records = [ImageRecord(str(number), photo) for number, photo in enumerate(photos)]
+    settings = ChainSettings(cpu_threads=1, batch_size=batch_size)
+    results = list(cut_out(records * 4, LoadedEngine(Noting(), "noting"), settings))
+    assert len(results) == 4 * len(records)
+    assert len(threads) == 1

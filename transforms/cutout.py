@@ -126,12 +126,10 @@ def cut_out(
             threads=cores,
             lookahead=2 * cores,
         )
+    predictors = cores if engine.parallel else engine.predictors
     pictures = ordered_map(decoded, fetched, threads=cores, lookahead=cores + batch_size)
     mattes = ordered_map(
-        matted,
-        batched(pictures, batch_size),
-        threads=engine.predictors,
-        lookahead=engine.predictors + 1,
+        matted, batched(pictures, batch_size), threads=predictors, lookahead=predictors + 1
     )
     return ordered_map(composed, flattened(mattes), threads=cores, lookahead=2 * cores)
 
