@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import io
 import ssl
 import zlib
 from datetime import datetime, timedelta, timezone
@@ -13,8 +12,6 @@ import httpcore
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
-from skimage import data
 from website import PUBLIC, Answer, Switchboard, Website, raw, redirect, reset
 
 from alphabeam.transforms.download import download, retry_after_seconds
@@ -37,13 +34,6 @@ def site():
         yield website
 
 
-@pytest.fixture(scope="module")
-def photograph() -> bytes:
-    target = io.BytesIO()
-    Image.fromarray(data.astronaut()).save(target, "JPEG")
-    return target.getvalue()
-
-
 def get(client, url: str, max_bytes: int = LIMIT, timeout: float = 20, redirects: int = 5) -> bytes:
     return download(client, url, max_bytes=max_bytes, timeout=timeout, max_redirects=redirects)
 
@@ -55,8 +45,8 @@ def trouble(client, url: str, **limits) -> FetchError:
     return caught.value
 
 
-def test_a_photograph_comes_whole_and_is_asked_for_uncompressed(client, site, photograph):
-    assert get(client, site.on("/a.jpg", Answer(photograph))) == photograph
+def test_a_photograph_comes_whole_and_is_asked_for_uncompressed(client, site, astronaut_jpeg):
+    assert get(client, site.on("/a.jpg", Answer(astronaut_jpeg))) == astronaut_jpeg
     assert site.requests[0].headers["Accept-Encoding"] == "identity"
     assert site.requests[0].headers["User-Agent"].startswith("alphabeam/")
 
@@ -124,11 +114,11 @@ def test_statuses_are_named_and_sorted_by_whether_they_may_pass(client, site, st
     assert f"HTTP {status}" in error.message
 
 
-def test_a_refusal_leaves_the_connection_open(client, site, photograph):
+def test_a_refusal_leaves_the_connection_open(client, site, astronaut_jpeg):
     site.on("/missing", Answer(b"<html>not here</html>", 404))
-    site.on("/a", Answer(photograph))
+    site.on("/a", Answer(astronaut_jpeg))
     trouble(client, site.url("/missing"))
-    assert get(client, site.url("/a")) == photograph
+    assert get(client, site.url("/a")) == astronaut_jpeg
     assert site.connections == 1
 
 
@@ -196,10 +186,12 @@ def test_nobody_listening_is_worth_another_try(client):
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "deflate", "GZIP"])
-def test_compression_nobody_asked_for_is_undone(client, site, photograph, encoding):
-    packed = zlib.compress(photograph) if encoding == "deflate" else gzip.compress(photograph)
+def test_compression_nobody_asked_for_is_undone(client, site, astronaut_jpeg, encoding):
+    packed = (
+        zlib.compress(astronaut_jpeg) if encoding == "deflate" else gzip.compress(astronaut_jpeg)
+    )
     url = site.on("/a", Answer(packed, headers={"Content-Encoding": encoding}))
-    assert get(client, url) == photograph
+    assert get(client, url) == astronaut_jpeg
 
 
 def test_a_compressed_bomb_is_cut_off_at_the_limit(client, site):

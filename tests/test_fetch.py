@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import os
 import pickle
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +14,6 @@ import fsspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
-from skimage import data
 from website import Answer, Website, raw, redirect, reset
 
 from alphabeam.transforms.errors import FetchError
@@ -33,13 +30,6 @@ def site():
         yield website
 
 
-@pytest.fixture(scope="module")
-def photograph() -> bytes:
-    target = io.BytesIO()
-    Image.fromarray(data.astronaut()).save(target, "JPEG")
-    return target.getvalue()
-
-
 def trouble(source: str | bytes, limits: FetchLimits = LIMITS, sleep=None) -> FetchError:
     with pytest.raises(FetchError) as caught:
         fetch(source, limits, sleep=sleep or (lambda seconds: None))
@@ -48,25 +38,25 @@ def trouble(source: str | bytes, limits: FetchLimits = LIMITS, sleep=None) -> Fe
     return caught.value
 
 
-def test_the_same_photograph_comes_from_every_kind_of_source(tmp_path, site, photograph):
+def test_the_same_photograph_comes_from_every_kind_of_source(tmp_path, site, astronaut_jpeg):
     path = tmp_path / "a picture & 100%.jpg"
-    path.write_bytes(photograph)
-    fsspec.filesystem("memory").pipe_file("/fetch/a.jpg", photograph)
-    text = base64.b64encode(photograph).decode()
+    path.write_bytes(astronaut_jpeg)
+    fsspec.filesystem("memory").pipe_file("/fetch/a.jpg", astronaut_jpeg)
+    text = base64.b64encode(astronaut_jpeg).decode()
     sources = [
-        photograph,
+        astronaut_jpeg,
         str(path),
         path.as_uri(),
         path.as_uri().replace("file://", "FILE://localhost"),
-        site.on("/a.jpg", Answer(photograph)),
+        site.on("/a.jpg", Answer(astronaut_jpeg)),
         site.on("/moved", redirect("/a.jpg")),
         "memory://fetch/a.jpg",
         f"data:image/jpeg;base64,{text}",
-        f"data:,{quote(photograph)}",
+        f"data:,{quote(astronaut_jpeg)}",
         text,
     ]
     for source in sources:
-        assert fetch(source, LIMITS) == Fetched(photograph, attempts=1)
+        assert fetch(source, LIMITS) == Fetched(astronaut_jpeg, attempts=1)
 
 
 def test_what_is_no_file_is_named(tmp_path):
@@ -170,10 +160,10 @@ def test_no_number_that_means_this_machine_is_reached(address):
         raw(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"),
     ],
 )
-def test_what_may_pass_is_tried_again_after_growing_pauses(site, photograph, hindrance):
+def test_what_may_pass_is_tried_again_after_growing_pauses(site, astronaut_jpeg, hindrance):
     pauses: list[float] = []
-    url = site.on("/a", hindrance, hindrance, hindrance, Answer(photograph))
-    assert fetch(url, LIMITS, sleep=pauses.append) == Fetched(photograph, attempts=4)
+    url = site.on("/a", hindrance, hindrance, hindrance, Answer(astronaut_jpeg))
+    assert fetch(url, LIMITS, sleep=pauses.append) == Fetched(astronaut_jpeg, attempts=4)
     assert len(pauses) == 3
     assert all(0 <= pause <= 0.5 * 2**n for n, pause in enumerate(pauses))
 
@@ -219,11 +209,11 @@ def test_a_pause_longer_than_a_picture_may_wait_is_left_to_a_later_run(site):
     assert f"{asked} s" in error.message
 
 
-def test_many_threads_share_the_connections(site, photograph):
-    urls = [site.on(f"/{n}", Answer(photograph + bytes([n]))) for n in range(50)]
+def test_many_threads_share_the_connections(site, astronaut_jpeg):
+    urls = [site.on(f"/{n}", Answer(astronaut_jpeg + bytes([n]))) for n in range(50)]
     with ThreadPoolExecutor(16) as pool:
         fetched = list(pool.map(lambda url: fetch(url, LIMITS).data, urls * 4))
-    assert fetched == [photograph + bytes([n]) for n in range(50)] * 4
+    assert fetched == [astronaut_jpeg + bytes([n]) for n in range(50)] * 4
     assert site.connections <= 16
 
 
@@ -238,9 +228,9 @@ def test_messages_hold_no_secrets(site):
     assert "passw0rd" not in str(trouble(moved))
 
 
-def test_messages_hold_no_data(photograph):
-    text = base64.b64encode(photograph).decode()
-    for source in (photograph, text, f"data:image/jpeg;base64,{text}"):
+def test_messages_hold_no_data(astronaut_jpeg):
+    text = base64.b64encode(astronaut_jpeg).decode()
+    for source in (astronaut_jpeg, text, f"data:image/jpeg;base64,{text}"):
         message = str(trouble(source, FetchLimits(max_bytes=100)))
         assert len(message) < 200
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,14 +15,7 @@ from alphabeam.transforms.engines.isnet import ISNet, ResidualU, resize
 STAGES = ("stage1", "stage2", "stage3", "stage4", "stage5", "stage6")
 DECODERS = ("stage5d", "stage4d", "stage3d", "stage2d", "stage1d")
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Keeps small operations from waiting for a second core that something else may hold."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from hosted_jobs import ended, flags_for, small_manifest
 from standins.faults import Faults
-from standins.kinds import QUICK, WAYS, hurry
+from standins.kinds import QUEUED, QUICK, WAYS, hurry
 from test_job import run
 from test_provider_faults import JOBS, REQUESTS
 
@@ -27,16 +27,7 @@ WEDGED = {"wedge": 0.004, "wedge_queued": 0.004}
 KINDS = {"ambiguous", "unavailable", "rejected_input", "expired_result", "failed", "timeout"}
 
 
-EACH = [
-    "fal-bria queue",
-    "fal-rembg queue",
-    "pixazo-bria 1",
-    "gmi-bria queued",
-    "runware-bria async",
-]
-
-
-@pytest.mark.parametrize("label", EACH)
+@pytest.mark.parametrize("label", QUEUED)
 def test_every_row_of_a_faulty_job_ends_and_none_is_paid_for_twice(label, tmp_path, monkeypatch):
     hurry(monkeypatch.setattr, replace(QUICK, deadline=4.0, lease=60.0))
     way = WAYS[label]
@@ -65,7 +56,7 @@ def refuse_for_a_while(standin, jobs):
         refused.wait(0.2)
 
 
-@pytest.mark.parametrize("label", EACH)
+@pytest.mark.parametrize("label", QUEUED)
 def test_a_job_that_is_refused_for_speed_slows_down_and_loses_nothing(label, tmp_path, monkeypatch):
     hurry(monkeypatch.setattr)
     way = WAYS[label]

@@ -12,15 +12,12 @@ from hosted_jobs import KEY, flags_for
 from photographs import write_manifest, write_photographs
 from PIL import Image
 from standins.faults import Faults
-from standins.kinds import WAYS, hurry
+from standins.kinds import WAYS
 from test_job import errors_of, rows_of, run
 
 from alphabeam.pipeline.verify import verify
 
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    hurry(monkeypatch.setattr)
+pytestmark = pytest.mark.usefixtures("hurried")
 
 
 def manifest_for(way, standin, folder, count=6):

@@ -38,6 +38,13 @@ def test_every_package_is_listed_for_the_wheel():
     assert listed == there
 
 
+def test_type_checkers_are_told_that_the_packages_are_typed():
+    for package, folder in FOLDERS.items():
+        assert (folder / "py.typed").is_file()
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+        assert "py.typed" in project["tool"]["setuptools"]["package-data"][package]
+
+
 def test_importing_the_library_brings_nothing_heavy():
     heavy = python(
         "import sys, alphabeam.transforms\n"

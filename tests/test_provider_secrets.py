@@ -16,7 +16,7 @@ from service import job_for
 from standins.faults import Faults
 from standins.kinds import QUICK, WAYS
 from test_job import errors_of, rows_of, run
-from test_job_providers import manifest_for, quick  # noqa: F401 - a fixture
+from test_job_providers import manifest_for
 from website import Answer, Website, reset
 
 from alphabeam.pipeline.job import CutOutDataset, CutOutUnits
@@ -86,7 +86,7 @@ ENCODED = base64.b64encode(WORDS.encode()).decode()
 SIGNED = "?X-Goog-Signature=5ec7e7-0f-an-upload"
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("hurried")
 def test_neither_the_webhooks_secret_nor_upload_signatures_leave_their_requests(
     tmp_path, capsys, caplog, monkeypatch
 ):

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from chromium import CONTRAST, launched, report_opened
+from chromium import CONTRAST, report_opened
 from evaluated import KEYS, make_here, moved, run, stored_alpha, write_masks
 from PIL import Image
 
@@ -48,12 +48,6 @@ def judged(here):
     given = ["--truth", str(here / "masks"), "--against", str(here / "hard")]
     assert main(["evaluate", str(here / "out"), *given]) == 0
     return here / "out"
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with launched() as browser:
-        yield browser
 
 
 @pytest.fixture

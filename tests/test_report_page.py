@@ -4,7 +4,7 @@ import itertools
 import re
 
 import pytest
-from chromium import CONTRAST, launched, report_opened
+from chromium import CONTRAST, report_opened
 from report_dataset import moody_dataset, rows_of
 
 from alphabeam.pipeline.report.figures import MEASURES
@@ -15,12 +15,6 @@ from alphabeam.pipeline.report.survey import SAMPLES, WORST
 @pytest.fixture
 def dataset(tmp_path_factory):
     return moody_dataset(tmp_path_factory.getbasetemp() / "moody")
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with launched() as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -24,7 +24,6 @@ from service import is_right, outcomes, picture
 from standins.faults import Faults
 from standins.kinds import WAYS
 from test_job import errors_of, rows_of, run
-from test_job_providers import quick  # noqa: F401 - a fixture
 from website import Answer, Website
 
 from alphabeam.pipeline.verify import verify
@@ -36,7 +35,7 @@ from alphabeam.transforms.providers.staging import Staging, hide_queries
 
 WAY = WAYS["pixazo-bria 2"]
 ENGINE = ["--engine", "pixazo-bria"]
-pytestmark = pytest.mark.usefixtures("quick")
+pytestmark = pytest.mark.usefixtures("hurried")
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from hosted_jobs import flags_for
 from photographs import write_manifest
 from standins.kinds import WAYS
 from test_job import errors_of, rows_of, run, stored
-from test_job_providers import manifest_for, quick  # noqa: F401 - a fixture
+from test_job_providers import manifest_for
 from test_kill import run as run_and_kill
 from website import Answer, Website, redirect, reset
 
@@ -149,7 +149,7 @@ def test_a_failed_upload_is_an_error_row_that_retry_failed_mends(site, tmp_path,
     assert len(site.requests) == 8
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("hurried")
 def test_a_hosted_picture_whose_upload_failed_is_not_paid_again(site, tmp_path):
     way = WAYS["runware-bria async"]
     with way.open() as standin:
@@ -167,7 +167,7 @@ def test_a_hosted_picture_whose_upload_failed_is_not_paid_again(site, tmp_path):
         assert verify(str(tmp_path / "out")).faults == ()
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("hurried")
 def test_rows_that_name_no_address_fail_before_they_are_paid_for(tmp_path):
     way = WAYS["runware-bria async"]
     with way.open() as standin:

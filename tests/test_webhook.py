@@ -17,7 +17,7 @@ from standardwebhooks import Webhook as Receiver
 from standardwebhooks import WebhookVerificationError
 from standins.kinds import WAYS
 from test_job import errors_of, run, stored
-from test_job_providers import manifest_for, quick  # noqa: F401 - a fixture
+from test_job_providers import manifest_for
 from website import Answer, Website, reset
 
 from alphabeam.pipeline.announcements import read_untold
@@ -197,7 +197,7 @@ def start(manifest, output, *flags):
     return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("hurried")
 def test_a_run_that_stops_short_says_so(site, tmp_path, monkeypatch):
     way = WAYS["fal-bria sync"]
     with way.open() as standin:

@@ -123,3 +123,12 @@ WAYS: dict[str, Way] = {
         "runware-bria", {"outputFormat": "WEBP", "outputType": "dataURI", "outputQuality": 90}
     ),
 }
+
+QUEUED = (
+    "fal-bria queue",
+    "fal-rembg queue",
+    "pixazo-bria 1",
+    "gmi-bria queued",
+    "runware-bria async",
+)
+"""One way of each provider; all of them go through a ticket."""
