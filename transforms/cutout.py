@@ -75,9 +75,9 @@ def cut_out(
 ) -> Iterator[Cutout | Failure]:
     """Cuts the subject out of every picture, in order, one result a record.
 
-    The stages overlap: each runs in threads of its own over a bounded number of pictures, all those
-    on the CPU in the same ones, so memory depends on the settings and the pictures' size, never on
-    how many records there are.
+    The stages overlap, each in threads of its own; an engine that takes single pictures on the CPU
+    shares those of decoding and composing. How far a stage runs ahead is bounded, so memory depends
+    on the settings and the pictures' size, never on how many records there are.
 
     Args:
       records: taken lazily, from the consumer's thread.
