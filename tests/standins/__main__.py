@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+from .faults import Faults
 from .kinds import STAND_INS
 
 
@@ -17,8 +18,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.0, help="what a picture takes")
     parser.add_argument("--parallel", type=int, default=64, help="how many at once")
     parser.add_argument("--picture", type=Path, help="a file to serve as an input")
+    parser.add_argument("--lost", type=float, default=0.0, help="share of submits left unanswered")
     given = parser.parse_args()
-    with STAND_INS[given.provider](seconds=given.seconds, parallel=given.parallel) as standin:
+    faults = Faults(rates={"submit": {"drop_after": given.lost}})
+    make = STAND_INS[given.provider]
+    with make(faults, seconds=given.seconds, parallel=given.parallel) as standin:
         place = {"urls": standin.urls(), "key": standin.key}
         if given.picture:
             place["picture"] = standin.offer(given.picture.name, given.picture.read_bytes())
