@@ -62,9 +62,9 @@ def test_a_refused_connection_is_repeated(label, tmp_path, monkeypatch):
     way = WAYS[label]
     resting, rest = threading.Semaphore(0), Lane.rest
 
-    async def noticed(lane: Lane, tries: int) -> None:
+    async def noticed(lane: Lane, tries: int, least: float = 0.0) -> None:
         resting.release()
-        await rest(lane, tries)
+        await rest(lane, tries, least)
 
     monkeypatch.setattr(Lane, "rest", noticed)
     with way.open() as standin, Provider(way.settings(standin, tmp_path)) as provider:
