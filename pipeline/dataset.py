@@ -286,7 +286,8 @@ def _clear(paths: DatasetPaths) -> None:
     """Deletes a dataset, and nothing else that may lie in its folder."""
     storage.remove(paths.uri(paths.SUCCESS))
     for folder in (
-        paths.MARKERS, paths.MANIFEST, *paths.CONTENT, paths.SCRATCH, paths.STAGING, paths.UNTOLD
+        paths.MARKERS, paths.MANIFEST, *paths.CONTENT, paths.PAYMENTS, paths.SCRATCH,
+        paths.STAGING, paths.UNTOLD,
     ):  # fmt: skip
         storage.remove_tree(paths.uri(folder))
     for name in (

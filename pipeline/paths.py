@@ -41,6 +41,7 @@ class DatasetPaths:
     MANIFEST = "_manifest"
     SCRATCH = "_tmp"
     LEDGER = "_ledger"
+    PAYMENTS = "_payments"
     STAGING = "_compacting"
     UNTOLD = "_untold"
     # Folders that hold nothing but what commit markers list.
@@ -95,6 +96,10 @@ class DatasetPaths:
     @classmethod
     def lot(cls, number: int) -> str:
         return f"{cls.MANIFEST}/{number:09d}.parquet"
+
+    @classmethod
+    def payment(cls, purchase: str) -> str:
+        return f"{cls.PAYMENTS}/{purchase[:2]}/{purchase}"
 
     @classmethod
     def marker(cls, unit: str) -> str:

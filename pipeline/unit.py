@@ -19,6 +19,7 @@ from .manifest import WorkUnit, read_unit
 from .markers import Marker, read_marker
 from .naming import Stems
 from .paths import DatasetPaths, partition_folders
+from .payments import booked
 from .settings import JobSettings
 from .uploads import addressed, uploaded
 
@@ -118,6 +119,7 @@ def _write(
         if isinstance(result, Failure):
             return result, dict(result.seconds)
         row = result.record.row
+        result = booked(result, paths, unit.name)
         placed = writer.store(result, stems[row], partitions[row])
         return placed, {**result.seconds, "write": time.perf_counter() - began}
 
@@ -125,7 +127,7 @@ def _write(
     wanted = set(before.failed_rows) if before else None
     done, failures = 0, []
     seconds: dict[str, float] = defaultdict(float)
-    costs: dict[str, float] = {}
+    cost = 0.0
     records = _named(rows.records, stems, wanted)
     if job.upload_column is None:
         cutouts = cutter.cut_out(records, job.chain)
@@ -142,9 +144,7 @@ def _write(
         else:
             writer.add(placed)
             done += 1
-            answer = placed.cutout.engine
-            if answer.cost_usd is not None:  # rows of one picture share one purchase
-                costs[answer.provider_request_id or str(placed.cutout.row)] = answer.cost_usd
+            cost += placed.cutout.engine.cost_usd or 0.0
         on_picture(not isinstance(placed, Failure))
 
     files = writer.finish()
@@ -168,7 +168,7 @@ def _write(
         files=tuple(files),
         generation=generation,
         engine=asdict(cutter.info),
-        cost_usd=sum(costs.values()) + (before.cost_usd if before else 0.0),
+        cost_usd=cost + (before.cost_usd if before else 0.0),
         seconds=dict(seconds),
         finished=time.time(),
         settings_hash=job.settings_hash,
