@@ -42,6 +42,7 @@ class DatasetPaths:
     SCRATCH = "_tmp"
     LEDGER = "_ledger"
     PAYMENTS = "_payments"
+    TURNS = "_turns"
     STAGING = "_compacting"
     UNTOLD = "_untold"
     # Folders that hold nothing but what commit markers list.
@@ -100,6 +101,10 @@ class DatasetPaths:
     @classmethod
     def payment(cls, purchase: str) -> str:
         return f"{cls.PAYMENTS}/{purchase[:2]}/{purchase}"
+
+    @classmethod
+    def turn(cls, unit: str, number: int) -> str:
+        return f"{cls.TURNS}/{unit}.{number}.json"
 
     @classmethod
     def marker(cls, unit: str) -> str:
