@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import io
-import os
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -23,13 +22,9 @@ from pathlib import Path
 import fal_client
 import httpx
 from PIL import Image
+from providers import buy
 from runware import Runware
 from standin_process import StandIn, standing_in
-
-from alphabeam.transforms.providers.catalogue import ADAPTERS
-from alphabeam.transforms.providers.driver import Provider
-from alphabeam.transforms.providers.messages import Picture
-from alphabeam.transforms.providers.settings import Job, ProviderSettings
 
 _TRIES = 3
 
@@ -44,37 +39,26 @@ def main() -> None:
     for provider, loop in (("fal-bria", fal_loop), ("runware-bria", runware_loop)):
         for name in ("client", "alphabeam"):
             with tempfile.TemporaryDirectory() as folder:
-                work = Path(folder)
+                lost = ("--lost", str(given.lost))
+                work, width = Path(folder), 256
                 with standing_in(
-                    provider, work, parallel=given.parallel, width=256, lost=given.lost
+                    provider, work, *lost, parallel=given.parallel, width=width
                 ) as standin:
-                    began = time.perf_counter()
                     if name == "client":
+                        began = time.perf_counter()
                         had = asyncio.run(loop(standin, given.pictures, given.parallel))
+                        seconds = time.perf_counter() - began
                     else:
-                        had = driven(provider, standin, given.pictures, given.parallel, work)
-                    seconds = time.perf_counter() - began
+                        concurrency = 3 * given.parallel
+                        outcomes, seconds = buy(
+                            provider, standin, given.pictures, width, concurrency, work
+                        )
+                        had = sum(future.exception() is None for future in outcomes)
             print(
                 f"{provider:12} {name:9} {had} of {given.pictures} pictures, "
                 f"{standin.account['bills']} paid, {had / seconds:5.1f}/s",
                 flush=True,
             )
-
-
-def driven(provider: str, standin: StandIn, pictures: int, parallel: int, folder: Path) -> int:
-    """Buys the pictures by alphabeam's driver; gives how many came."""
-    os.environ["BENCHMARK_KEY"] = standin.key
-    settings = ProviderSettings(
-        provider,
-        ledger=str(folder / "ledger"),
-        provider_urls=standin.urls,
-        api_key="env:BENCHMARK_KEY",
-        concurrency=int(parallel * (2 + ADAPTERS[provider].timing.poll_first)),
-        allow_private_hosts=True,
-    )
-    jobs = [Job(str(n), Picture(url=standin.picture), (256, 256)) for n in range(pictures)]
-    with Provider(settings) as driver:
-        return sum(future.exception() is None for future in driver.submit_all(jobs))
 
 
 async def fal_loop(standin: StandIn, pictures: int, parallel: int) -> int:

@@ -1,6 +1,6 @@
 """How much of a provider's speed the driver uses: a stand-in that takes a second a picture.
 
-    python benchmarks/providers.py [--pictures 1000] [--parallel 64] [--provider NAME …]
+    python benchmarks/providers.py [--pictures 1000] [--parallel 64] [--provider NAME …] [--dialect 2]
 
 For each provider a stand-in runs as a process of its own, works on `--parallel` pictures at once
 and takes one second for each, so `--parallel` pictures a second are the most there is. Every
@@ -11,23 +11,18 @@ start, until the stand-in is first full, and the end, while it runs empty, are p
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
+from concurrent.futures import Future, wait
 from pathlib import Path
 
-import cv2
-import skimage.data
+from standin_process import StandIn, standing_in
 
 from alphabeam.transforms.providers.catalogue import ADAPTERS
 from alphabeam.transforms.providers.driver import Provider
 from alphabeam.transforms.providers.messages import Picture
-from alphabeam.transforms.providers.settings import Job, ProviderSettings
-
-_TESTS = Path(__file__).resolve().parent.parent / "tests"
+from alphabeam.transforms.providers.settings import Job, ProviderSettings, Result
 
 
 def main() -> None:
@@ -37,10 +32,11 @@ def main() -> None:
     parser.add_argument("--parallel", type=int, default=64)
     parser.add_argument("--width", type=int, default=256, help="of the square pictures, pixels")
     parser.add_argument("--provider", choices=ADAPTERS, nargs="+", default=list(ADAPTERS))
+    parser.add_argument("--dialect", type=int, choices=(1, 2), default=1, help="of Pixazo's two")
     given = parser.parse_args()
     for name in given.provider:
         with tempfile.TemporaryDirectory() as folder:
-            seconds = run(name, given.pictures, given.parallel, given.width, Path(folder))
+            seconds = run(name, given, Path(folder))
         rate = given.pictures / seconds
         print(
             f"{name:13} {given.pictures} pictures in {seconds:5.1f} s: {rate:5.1f}/s, "
@@ -49,38 +45,38 @@ def main() -> None:
         )
 
 
-def run(name: str, pictures: int, parallel: int, width: int, folder: Path) -> float:
+def run(name: str, given: argparse.Namespace, folder: Path) -> float:
     """Gives the seconds that a number of pictures take."""
-    file = folder / "picture.jpg"
-    photograph = cv2.resize(skimage.data.astronaut(), (width, width))
-    file.write_bytes(cv2.imencode(".jpg", photograph)[1].tobytes())
-    command = [sys.executable, "-m", "standins", name, "--seconds", "1", "--picture", str(file)]
-    command += ["--parallel", str(parallel)]
-    with subprocess.Popen(
-        command, cwd=_TESTS, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as standin:
-        assert standin.stdout is not None
-        place = json.loads(standin.stdout.readline())
-        os.environ["BENCHMARK_KEY"] = place["key"]
-        settings = ProviderSettings(
-            name,
-            ledger=str(folder / "ledger"),
-            provider_urls=place["urls"],
-            api_key="env:BENCHMARK_KEY",
-            # A picture takes a slot while it is made and until the next poll is allowed.
-            concurrency=int(parallel * (2 + ADAPTERS[name].timing.poll_first)),
-            allow_private_hosts=True,
-        )
-        with Provider(settings) as provider:
-            jobs = [
-                Job(str(n), Picture(url=place["picture"]), (width, width)) for n in range(pictures)
-            ]
-            began = time.perf_counter()
-            for future in provider.submit_all(jobs):
-                future.result()
-            seconds = time.perf_counter() - began
-        standin.communicate()
+    dialect = ("--dialect", str(given.dialect)) if name == "pixazo-bria" else ()
+    gap = 5 if dialect and given.dialect == 2 else 1
+    with standing_in(name, folder, *dialect, parallel=given.parallel, width=given.width) as standin:
+        # A picture takes a slot while it is made and until the next poll is allowed.
+        concurrency = given.parallel * (2 + gap)
+        outcomes, seconds = buy(name, standin, given.pictures, given.width, concurrency, folder)
+    for future in outcomes:
+        future.result()
     return seconds
+
+
+def buy(
+    name: str, standin: StandIn, pictures: int, width: int, concurrency: int, folder: Path
+) -> tuple[list[Future[Result]], float]:
+    """Buys the stand-in's picture a number of times; gives what came of each, and the seconds."""
+    os.environ["BENCHMARK_KEY"] = standin.key
+    settings = ProviderSettings(
+        name,
+        ledger=str(folder / "ledger"),
+        provider_urls=standin.urls,
+        api_key="env:BENCHMARK_KEY",
+        concurrency=concurrency,
+        allow_private_hosts=True,
+    )
+    jobs = [Job(str(n), Picture(url=standin.picture), (width, width)) for n in range(pictures)]
+    with Provider(settings) as provider:
+        began = time.perf_counter()
+        outcomes = provider.submit_all(jobs)
+        wait(outcomes)
+        return outcomes, time.perf_counter() - began
 
 
 if __name__ == "__main__":

@@ -36,22 +36,22 @@ class StandIn:
 
 @contextmanager
 def standing_in(
-    provider: str, folder: Path, *, parallel: int, width: int, lost: float = 0.0
+    provider: str, folder: Path, *flags: str, parallel: int, width: int
 ) -> Iterator[StandIn]:
     """Runs a stand-in that takes a second a picture.
 
     Args:
       provider: whose.
       folder: where the picture to send is put.
+      flags: others of `python -m standins`.
       parallel: how many pictures it works on at once.
       width: of the square picture, pixels.
-      lost: share of the submits that it accepts and bills, but whose answer is lost.
     """
     file = folder / "picture.jpg"
     photograph = cv2.resize(skimage.data.astronaut(), (width, width))
     file.write_bytes(cv2.imencode(".jpg", photograph)[1].tobytes())
     command = [sys.executable, "-m", "standins", provider, "--seconds", "1"]
-    command += ["--picture", str(file), "--parallel", str(parallel), "--lost", str(lost)]
+    command += ["--picture", str(file), "--parallel", str(parallel), *flags]
     with subprocess.Popen(
         command, cwd=_TESTS, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

@@ -100,8 +100,9 @@ def finish(job: JobSettings) -> Totals:
     )
     _write_cards(paths, values, summary)
     paths.write(paths.SUCCESS, b"")
-    if paths.scratch:
-        with suppress(OSError):  # another run into the same output may be writing there
+    with suppress(OSError):  # another run into the same output may be writing there
+        storage.remove_tree(paths.uri(paths.TURNS))
+        if paths.scratch:
             storage.remove_tree(paths.scratch)
     return totals
 
@@ -286,7 +287,8 @@ def _clear(paths: DatasetPaths) -> None:
     """Deletes a dataset, and nothing else that may lie in its folder."""
     storage.remove(paths.uri(paths.SUCCESS))
     for folder in (
-        paths.MARKERS, paths.MANIFEST, *paths.CONTENT, paths.SCRATCH, paths.STAGING, paths.UNTOLD
+        paths.MARKERS, paths.MANIFEST, *paths.CONTENT, paths.PAYMENTS, paths.SCRATCH,
+        paths.STAGING, paths.TURNS, paths.UNTOLD,
     ):  # fmt: skip
         storage.remove_tree(paths.uri(folder))
     for name in (

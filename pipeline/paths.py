@@ -41,6 +41,8 @@ class DatasetPaths:
     MANIFEST = "_manifest"
     SCRATCH = "_tmp"
     LEDGER = "_ledger"
+    PAYMENTS = "_payments"
+    TURNS = "_turns"
     STAGING = "_compacting"
     UNTOLD = "_untold"
     # Folders that hold nothing but what commit markers list.
@@ -95,6 +97,14 @@ class DatasetPaths:
     @classmethod
     def lot(cls, number: int) -> str:
         return f"{cls.MANIFEST}/{number:09d}.parquet"
+
+    @classmethod
+    def payment(cls, purchase: str) -> str:
+        return f"{cls.PAYMENTS}/{purchase[:2]}/{purchase}"
+
+    @classmethod
+    def turn(cls, unit: str, number: int) -> str:
+        return f"{cls.TURNS}/{unit}.{number}.json"
 
     @classmethod
     def marker(cls, unit: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 
 from ..transforms import storage
@@ -14,12 +14,14 @@ from ..transforms.stream import ordered_map
 from .announcements import Announcer
 from .columns import error_table
 from .layouts.catalogue import LAYOUTS
-from .layouts.contract import Placed, UnitContext, parquet_bytes, write_file
+from .layouts.contract import Placed, StoredFile, UnitContext, parquet_bytes, write_file
 from .manifest import WorkUnit, read_unit
 from .markers import Marker, read_marker
 from .naming import Stems
 from .paths import DatasetPaths, partition_folders
+from .payments import booked
 from .settings import JobSettings
+from .turn import turn
 from .uploads import addressed, uploaded
 
 # Concurrent writes of one unit: object stores answer slowly, local disks at once.
@@ -58,7 +60,8 @@ def write_unit(
     Pictures come first, then the rows, then errors, then, last and atomically, the marker. All
     names follow from the manifest, so a unit that runs twice writes the same files. A committed
     unit is left alone, save for its failed rows with `retry_failed`: those form a generation of
-    their own (`UNIT-r1`), so that nothing committed is touched before the new marker stands.
+    their own (`UNIT-r1`), so that nothing committed is touched before the new marker stands. Of
+    several attempts at the same time one commits, and the others leave its files alone.
 
     Args:
       unit: what to do.
@@ -74,106 +77,148 @@ def write_unit(
     before = read_marker(paths, unit.name)
     if before is not None and not (job.retry_failed and before.failed):
         return _report(before, fresh=0)
-    after = _write(unit, job, cutter, paths, before, on_picture)
-    if announcer is not None:
-        announcer.expect(unit.name)
-    paths.write(paths.marker(unit.name), after.encode())
-    if before is not None:
-        kept = {file.path for file in after.files}
-        for file in before.files:
-            if file.path not in kept:
-                storage.remove(paths.uri(file.path))
+    attempt = _Attempt(unit, job, before)
+    attempt.cut_out(cutter, on_picture)
+    with turn(paths, unit.name) as held:
+        committed = read_marker(paths, unit.name)
+        if committed is not None and committed != before:
+            attempt.withdraw(committed)
+            return _report(committed, fresh=0)
+        if held.number and not attempt.is_whole():
+            attempt = _Attempt(unit, job, before)
+            attempt.cut_out(cutter, lambda done: None)
+        after = attempt.finish(cutter)
+        if announcer is not None:
+            announcer.expect(unit.name)
+        held.confirm()
+        paths.write(paths.marker(unit.name), after.encode())
+        if before is not None:
+            _remove(paths, before.files, after.files)
     if announcer is not None:
         announcer.committed(after)
     return _report(after, fresh=before.failed if before else after.rows)
 
 
-def _write(
-    unit: WorkUnit,
-    job: JobSettings,
-    cutter: Cutter,
-    paths: DatasetPaths,
-    before: Marker | None,
-    on_picture: Callable[[bool], None],
-) -> Marker:
-    start = time.perf_counter()
-    rows = read_unit(job.manifest, unit)
-    generation = before.generation + 1 if before else 0
-    name = f"{unit.name}-r{generation}" if generation else unit.name
-    context = UnitContext(
-        paths,
-        name,
-        job.partition_by,
-        rows.columns,
-        job.settings_hash,
-        job.chain.compose.save_mask,
-    )
-    writer = LAYOUTS[job.layout](context)
-    partitions = partition_folders(rows.columns, job.partition_by)
-    leftovers = {paths.errors(name)}.union(*map(writer.leftovers, set(partitions) or {""}))
-    stems: dict[int, str] = {}
+class _Attempt:
+    """One attempt at a unit: pictures as they come, then rows and errors, then the marker's content."""
 
-    def store(result: Cutout | Failure) -> tuple[Placed | Failure, dict[str, float]]:
+    def __init__(self, unit: WorkUnit, job: JobSettings, before: Marker | None) -> None:
+        self._start = time.perf_counter()
+        self._unit, self._job, self._before = unit, job, before
+        self._paths = DatasetPaths(job.output)
+        self._rows = read_unit(job.manifest, unit)
+        self._generation = before.generation + 1 if before else 0
+        self._name = f"{unit.name}-r{self._generation}" if self._generation else unit.name
+        context = UnitContext(
+            self._paths,
+            self._name,
+            job.partition_by,
+            self._rows.columns,
+            job.settings_hash,
+            job.chain.compose.save_mask,
+        )
+        self._writer = LAYOUTS[job.layout](context)
+        self._partitions = partition_folders(self._rows.columns, job.partition_by)
+        self._files: list[StoredFile] = []
+        self._failures: list[Failure] = []
+        self._done = 0
+        self._cost = 0.0
+        self._seconds: dict[str, float] = defaultdict(float)
+
+    def cut_out(self, cutter: Cutter, on_picture: Callable[[bool], None]) -> None:
+        """Has every row cut out, and its pictures stored."""
+        job, stems = self._job, {}
+        wanted = set(self._before.failed_rows) if self._before else None
+        records = _named(self._rows.records, stems, wanted)
+        if job.upload_column is None:
+            cutouts = cutter.cut_out(records, job.chain)
+        else:
+            targets = self._rows.columns.column(job.upload_column).to_pylist()
+            cutouts = cutter.cut_out(addressed(records, targets), job.chain)
+            cutouts = uploaded(cutouts, targets, job.chain.fetch)
+        writers = _LOCAL_WRITERS if storage.is_local(job.output) else _REMOTE_WRITERS
+        results = ordered_map(
+            lambda result: self._store(result, stems),
+            cutouts,
+            threads=writers,
+            lookahead=2 * writers,
+        )
+        for placed, spent in results:
+            for stage, time_spent in spent.items():
+                self._seconds[stage] += time_spent
+            if isinstance(placed, Failure):
+                self._failures.append(placed)
+            else:
+                self._writer.add(placed)
+                self._files.extend(placed.files)
+                self._done += 1
+                self._cost += placed.cutout.engine.cost_usd or 0.0
+            on_picture(not isinstance(placed, Failure))
+
+    def _store(
+        self, result: Cutout | Failure, stems: dict[int, str]
+    ) -> tuple[Placed | Failure, dict[str, float]]:
         began = time.perf_counter()
         if isinstance(result, Failure):
             return result, dict(result.seconds)
         row = result.record.row
-        placed = writer.store(result, stems[row], partitions[row])
+        result = booked(result, self._paths, self._unit.name)
+        placed = self._writer.store(result, stems[row], self._partitions[row])
         return placed, {**result.seconds, "write": time.perf_counter() - began}
 
-    writers = _LOCAL_WRITERS if storage.is_local(job.output) else _REMOTE_WRITERS
-    wanted = set(before.failed_rows) if before else None
-    done, failures = 0, []
-    seconds: dict[str, float] = defaultdict(float)
-    costs: dict[str, float] = {}
-    records = _named(rows.records, stems, wanted)
-    if job.upload_column is None:
-        cutouts = cutter.cut_out(records, job.chain)
-    else:
-        targets = rows.columns.column(job.upload_column).to_pylist()
-        cutouts = cutter.cut_out(addressed(records, targets), job.chain)
-        cutouts = uploaded(cutouts, targets, job.chain.fetch)
-    results = ordered_map(store, cutouts, threads=writers, lookahead=2 * writers)
-    for placed, spent in results:
-        for stage, time_spent in spent.items():
-            seconds[stage] += time_spent
-        if isinstance(placed, Failure):
-            failures.append(placed)
-        else:
-            writer.add(placed)
-            done += 1
-            answer = placed.cutout.engine
-            if answer.cost_usd is not None:  # rows of one picture share one purchase
-                costs[answer.provider_request_id or str(placed.cutout.row)] = answer.cost_usd
-        on_picture(not isinstance(placed, Failure))
+    def is_whole(self) -> bool:
+        """Tells whether the pictures are still there: who held the turn before may have tidied up."""
+        return {file.path for file in self._files} <= self._leftovers()
 
-    files = writer.finish()
-    if failures:
-        table = error_table(failures, rows.columns)
-        files.append(write_file(paths, paths.errors(name), parquet_bytes(table)))
-    for path in leftovers - {file.path for file in files}:
-        storage.remove(paths.uri(path))
-    if before is not None:
-        gone = {paths.errors(unit.name), paths.errors(f"{unit.name}-r{before.generation}")}
-        files = [file for file in before.files if file.path not in gone] + files
-        done += before.done
-    seconds["wall"] = time.perf_counter() - start
-    return Marker(
-        unit=unit.name,
-        rows=done + len(failures),
-        done=done,
-        failed=len(failures),
-        failed_rows=tuple(failure.record.row for failure in failures),
-        errors=dict(Counter(failure.error.kind for failure in failures)),
-        files=tuple(files),
-        generation=generation,
-        engine=asdict(cutter.info),
-        cost_usd=sum(costs.values()) + (before.cost_usd if before else 0.0),
-        seconds=dict(seconds),
-        finished=time.time(),
-        settings_hash=job.settings_hash,
-        compacted=before.compacted if before else 0,
-    )
+    def withdraw(self, committed: Marker) -> None:
+        """Removes what another attempt, which has committed the unit, does not list."""
+        _remove(self._paths, self._files, committed.files)
+
+    def finish(self, cutter: Cutter) -> Marker:
+        """Writes rows and errors, removes what an uncommitted attempt left, and gives the marker."""
+        before, paths = self._before, self._paths
+        leftovers = self._leftovers()
+        files = self._writer.finish()
+        if self._failures:
+            table = error_table(self._failures, self._rows.columns)
+            files.append(write_file(paths, paths.errors(self._name), parquet_bytes(table)))
+        for path in leftovers - {file.path for file in files}:
+            storage.remove(paths.uri(path))
+        if before is not None:
+            unit = self._unit.name
+            gone = {paths.errors(unit), paths.errors(f"{unit}-r{before.generation}")}
+            files = [file for file in before.files if file.path not in gone] + files
+        failures, done = self._failures, self._done + (before.done if before else 0)
+        self._seconds["wall"] = time.perf_counter() - self._start
+        return Marker(
+            unit=self._unit.name,
+            rows=done + len(failures),
+            done=done,
+            failed=len(failures),
+            failed_rows=tuple(failure.record.row for failure in failures),
+            errors=dict(Counter(failure.error.kind for failure in failures)),
+            files=tuple(files),
+            generation=self._generation,
+            engine=asdict(cutter.info),
+            cost_usd=self._cost + (before.cost_usd if before else 0.0),
+            seconds=dict(self._seconds),
+            finished=time.time(),
+            settings_hash=self._job.settings_hash,
+            compacted=before.compacted if before else 0,
+        )
+
+    def _leftovers(self) -> set[str]:
+        partitions = set(self._partitions) or {""}
+        found = {self._paths.errors(self._name)}
+        return found.union(*map(self._writer.leftovers, partitions))
+
+
+def _remove(paths: DatasetPaths, files: Iterable[StoredFile], kept: Iterable[StoredFile]) -> None:
+    """Removes files, save those that are kept."""
+    keeping = {file.path for file in kept}
+    for file in files:
+        if file.path not in keeping:
+            storage.remove(paths.uri(file.path))
 
 
 def _named(

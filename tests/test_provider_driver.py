@@ -62,9 +62,9 @@ def test_a_refused_connection_is_repeated(label, tmp_path, monkeypatch):
     way = WAYS[label]
     resting, rest = threading.Semaphore(0), Lane.rest
 
-    async def noticed(lane: Lane, tries: int) -> None:
+    async def noticed(lane: Lane, tries: int, least: float = 0.0) -> None:
         resting.release()
-        await rest(lane, tries)
+        await rest(lane, tries, least)
 
     monkeypatch.setattr(Lane, "rest", noticed)
     with way.open() as standin, Provider(way.settings(standin, tmp_path)) as provider:
@@ -105,6 +105,30 @@ def test_gmi_submits_again_what_its_list_does_not_know(tmp_path):
     outcome, standin = run_one("gmi-bria queued", tmp_path, {"submit": ["drop_before", None]})
     assert is_right(outcome)
     assert (standin.steps["submit"], len(standin.bills)) == (2, 1)
+
+
+def test_gmi_pays_once_though_its_list_is_cut_without_a_sign(tmp_path):
+    way = WAYS["gmi-bria queued"]
+    with way.open(Faults({"submit": ["drop_after"]})) as standin:
+        standin.page = 20
+        settings, job = way.settings(standin, tmp_path), job_for(way, standin)
+        accept = standin.accept
+
+        def accept_many(*args):
+            taken = accept(*args)
+            if len(standin.jobs) == 1:
+                for n in range(1, 30):
+                    accept(job_for(way, standin, n).picture.url, {})
+            return taken
+
+        standin.accept = accept_many
+        with Provider(settings) as provider, pytest.raises(ProviderError) as caught:
+            provider.cut_out(job)
+        assert (caught.value.kind, caught.value.retryable) == ("ambiguous", False)
+        standin.page = None
+        with Provider(settings) as provider:
+            assert is_right(provider.cut_out(job))
+        assert standin.billed()[job.picture.url] == standin.steps["submit"] == 1
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable
 
 import pytest
 from answers import (
@@ -12,6 +13,8 @@ from answers import (
     answered,
     submitted,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from alphabeam.transforms.providers.catalogue import make_adapter
 from alphabeam.transforms.providers.messages import (
@@ -115,7 +118,7 @@ def test_gmi_finds_a_lost_submit_by_the_payload_it_echoes(wrap):
     "document",
     [
         {"requests": [], "next_cursor": "abc"},
-        {"requests": [{"request_id": "other"}], "total": 30},
+        {"requests": [{"request_id": "other"}], "total": 30, "next": None},
         {"items": [], "has_more": True},
         {"results": []},
         {},
@@ -128,9 +131,69 @@ def test_absence_from_what_may_be_a_part_of_the_list_proves_nothing(document):
     assert found.trouble is Trouble.RETRYABLE
 
 
-@pytest.mark.parametrize("document", [[], {"requests": [], "total": 0, "next": None}])
-def test_absence_from_the_whole_list_is_proof(document):
+def of_others(created: Iterable[float | str]) -> list[dict]:
+    """Gives jobs that are not the one that is looked for."""
+    return [
+        {"request_id": f"r{n}", "payload": {"image": f"https://x/{n}"}, "created_at": moment}
+        for n, moment in enumerate(created)
+    ]
+
+
+SENT = int(SUBMISSION.sent_at)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        [],
+        {"requests": [], "total": 0, "next": None},
+        of_others(range(SENT, SENT + 9)),
+        {"requests": of_others(range(SENT, SENT + 30)), "total": 30},
+        {"items": of_others(range(SENT, SENT + 30)), "has_more": False},
+        of_others(range(SENT + 20, SENT - 200, -10)),
+        {"requests": of_others(["2026-01-01T00:00:00Z"] + ["2020-01-01T00:00:00Z"] * 20)},
+    ],
+)
+def test_absence_from_a_list_that_is_certain_to_be_whole_is_proof(document):
     assert make_adapter("gmi-bria").read_find(SUBMISSION, answered(200, document)) == Missing()
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        of_others(range(SENT + 30, SENT, -1)),  # the newest, and none that is surely older
+        of_others(range(SENT - 400, SENT + 20, 10)),  # the oldest, and perhaps not all
+        of_others([SENT - 400] * 30),
+        of_others([SENT + 20, SENT - 400] * 10),
+        [{"request_id": f"r{n}"} for n in range(30)],
+        {"requests": of_others(range(SENT + 20, SENT - 200, -10)), "has_next": True},
+        {"requests": of_others(range(SENT, SENT + 30)), "count": 30},  # of this page, perhaps
+    ],
+)
+def test_absence_from_a_list_that_may_have_been_cut_proves_nothing(document):
+    found = make_adapter("gmi-bria").read_find(SUBMISSION, answered(200, document))
+    assert isinstance(found, Failed)
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.lists(st.integers(SENT - 1000, SENT + 1000), max_size=60),
+    st.integers(0, 60),
+    st.booleans(),
+    st.integers(0, 60),
+)
+def test_a_job_that_a_sorted_list_was_cut_before_is_never_taken_for_absent(
+    others, page, newest_first, later
+):
+    ours = {"request_id": "g7", "payload": {"image": PANDA}, "created_at": SENT + later}
+    every = sorted([*of_others(others), ours], key=lambda job: job["created_at"])
+    every = every[::-1] if newest_first else every
+    shown = every[: max(page, 10)]
+    found = make_adapter("gmi-bria").read_find(SUBMISSION, answered(200, shown))
+    if ours in shown:
+        assert found == Accepted(Ticket("gmi-bria", "g7"))
+    else:
+        assert isinstance(found, Failed)
 
 
 def test_gmi_stops_at_a_job_that_failed_for_lack_of_money():

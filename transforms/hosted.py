@@ -247,4 +247,5 @@ def _composed(
         confidence=None,
         engine=engine_info(provider, result, request.job.size),
         seconds=seconds,
+        purchase=result.purchase,
     )

@@ -98,6 +98,8 @@ class Cutout:
       confidence: mean |2p - 1| of the engine's probabilities, None where it has none.
       engine: which engine answered.
       seconds: time spent by stage; goes into the unit's commit marker, never into a row.
+      purchase: names what a provider was paid for, the same for all rows that share it; None where
+        none was.
     """
 
     record: ImageRecord
@@ -111,6 +113,7 @@ class Cutout:
     confidence: float | None
     engine: EngineInfo
     seconds: Mapping[str, float]
+    purchase: str | None = None
 
 
 @dataclass(frozen=True)

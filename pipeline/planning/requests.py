@@ -9,11 +9,12 @@ from .workload import Workload
 
 LISTED_A_PAGE = 1000  # objects in one page of a listing, on GCS and S3
 
-# Of a unit, whatever its size: its rows read (footer and row group), the look whether it is
-# committed, the looks for leftovers, its rows, shard and marker written.
-_UNIT_READS = 3
+# Of a unit, whatever its size: its rows read (footer and row group), the looks whether it is
+# committed, before and after its pictures, the looks for leftovers, its turn, rows, shard and
+# marker written.
+_UNIT_READS = 4
 _LISTINGS = {"files": 2}
-_UNIT_WRITES = {"files": 2, "embedded": 2, "webdataset": 3}
+_UNIT_WRITES = {"files": 3, "embedded": 3, "webdataset": 4}
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,11 @@ def requests_of(workload: Workload, terms: Terms) -> Requests:
     from the same store."""
     pictures = pictures_a_row(terms)
     writes = workload.rows * pictures + workload.units * _UNIT_WRITES[terms.layout]
+    turns = workload.units  # which are removed again
     finish_pages = -(-workload.units // LISTED_A_PAGE)
     fetched = workload.rows if not inline(workload) else 0
     return Requests(
-        objects=writes,
+        objects=writes - turns,
         writes=writes,
         listings=workload.units * _LISTINGS.get(terms.layout, 0) + 2 * finish_pages,
         reads=fetched + workload.units * (_UNIT_READS + 1),  # a marker is read again at the end

@@ -16,9 +16,13 @@ class GmiStandIn(Studio):
 
     Attributes:
       blocking: the submit is answered when the picture is finished, without the outcome.
+      page: how many jobs the list shows; None for all, and then it says how many there are.
+      newest_first: the list's order.
     """
 
     blocking = False
+    page: int | None = None
+    newest_first = True
 
     def urls(self) -> dict[str, str]:
         return {"gmi": self.url}
@@ -48,7 +52,7 @@ class GmiStandIn(Studio):
         if step == "submit":
             return await self._submit(request)
         if step == "find":
-            return Answer(200, {"requests": [self._state(job) for job in self.jobs.values()]})
+            return Answer(200, self._list())
         job = self.jobs.get(request.path.removeprefix(_REQUESTS + "/"))
         if job is None:
             return Answer(404, {"error": "request not found"})
@@ -77,6 +81,13 @@ class GmiStandIn(Studio):
         answer.pop("outcome", None)
         answer.pop("payload")
         return Answer(200, answer)
+
+    def _list(self) -> dict[str, Any]:
+        jobs = list(self.jobs.values())[:: -1 if self.newest_first else 1]
+        listed: dict[str, Any] = {"requests": [self._state(job) for job in jobs[: self.page]]}
+        if self.page is None:
+            listed["total"] = len(jobs)
+        return listed
 
     def _state(self, job: Job) -> dict[str, Any]:
         names = {"running": "processing", "done": "success"}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from typing import Any
 
 from .core import Answer, Request
 from .studio import Job, Studio
 
-_BASE = "/bria-rmbg-2-0-682/v1/bria-rmbg-2-0-request"
+_MODEL = "bria-rmbg-2-0-682"
+_BASE = f"/{_MODEL}/v1/bria-rmbg-2-0-request"
 
 
 class PixazoStandIn(Studio):
@@ -77,6 +79,9 @@ class PixazoStandIn(Studio):
         names = {"queued": "IN_QUEUE", "running": "IN_PROGRESS"} if old else {}
         names = names or {"queued": "QUEUED", "running": "PROCESSING"}
         document: dict[str, Any] = {"request_id": job.id}
+        if not old:
+            document.update(model_id=_MODEL, error=None, created_at=_moment(job.created))
+            document["completed_at"] = _moment(job.ended) if job.finished.is_set() else None
         if job.state == "failed":
             status = "ERROR" if job.fault == "fail_error" else "FAILED"
             text = (
@@ -84,7 +89,10 @@ class PixazoStandIn(Studio):
             )
             return {**document, "status": status, "error": text}
         if job.state != "done":
-            return {**document, "status": names[job.state], "estimated_completion_time_seconds": 1}
+            document["status"] = names[job.state]
+            if old and job.state == "running":
+                document["estimated_completion_time_seconds"] = 1
+            return document
         document["status"] = "COMPLETED"
         if old:
             width, height = job.size
@@ -98,3 +106,8 @@ class PixazoStandIn(Studio):
         else:
             document["output"] = {"media_url": [self.media_url(job)], "media_type": "image/png"}
         return document
+
+
+def _moment(unix: float) -> str:
+    moment = datetime.fromtimestamp(unix, timezone.utc).isoformat(timespec="milliseconds")
+    return moment.replace("+00:00", "Z")

@@ -32,7 +32,7 @@ class Job:
       arguments: everything that was sent with it.
       state: `queued`, `running`, `done`, `failed` or `cancelled`.
       fault: what is to go wrong with it.
-      created: Unix time.
+      created, ended: Unix times.
     """
 
     id: str
@@ -40,6 +40,7 @@ class Job:
     arguments: dict
     fault: str | None
     created: float = field(default_factory=time.time)
+    ended: float = 0.0
     state: str = "queued"
     picture: bytes = b""
     size: tuple[int, int] = (0, 0)
@@ -164,6 +165,7 @@ class Studio(Server):
                     None, cut_out, data, self.output_form(job)
                 )
                 job.state = "done"
+            job.ended = time.time()
             job.finished.set()
 
     def output_form(self, job: Job) -> str:

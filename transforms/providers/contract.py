@@ -97,6 +97,10 @@ class Adapter(ABC):
     def read_poll(self, ticket: Ticket, response: HttpResponse) -> Outcome:
         """Reads its answer: Running, Ready, Done, Unsettled or Failed."""
 
+    def poll_gap(self, ticket: Ticket) -> float:
+        """Gives the least seconds that the provider wants between two polls of a job."""
+        return 0.0
+
     def fetch(self, ticket: Ticket) -> HttpRequest:
         """Builds the request for a result that `read_poll` called Ready."""
         raise NotImplementedError(f"{self.name} gives its result with the poll")

@@ -47,11 +47,11 @@ async def follow(lane: Lane, ticket: Ticket, attempt: int, nudge: Nudge | None) 
     overdue = queued = False
     unsettled = _Unsettled(lane.timing.second)
     polls = failures = 0
-    if time.time() < ticket.submitted_at + lane.timing.poll_first:
-        await lane.pause(0)
+    await lane.until_first_poll(ticket)
     while True:
         outcome = unsettled.seen(await look(lane, ticket))
         if isinstance(outcome, Done):
+            lane.expectation.ended(outcome.took, time.time() - ticket.submitted_at)
             return outcome
         if isinstance(outcome, Failed) and outcome.trouble not in _PASSING:
             raise_if_auth(lane, outcome)
@@ -64,12 +64,20 @@ async def follow(lane: Lane, ticket: Ticket, attempt: int, nudge: Nudge | None) 
             overdue, end = True, time.time() + lane.timing.grace
             if await _give_up(lane, ticket, nudge) and queued:
                 return Failed(Trouble.TIMEOUT, _timeout(ticket).message, resubmits=1, billed=False)
+        least = _least_pause(lane, ticket, outcome)
         if isinstance(outcome, Failed):
-            await lane.rest(failures)
+            await lane.rest(failures, least)
             failures += 1
         else:
-            await lane.pause(polls)
+            await lane.pause(polls, least)
             polls, failures = polls + 1, 0
+
+
+def _least_pause(lane: Lane, ticket: Ticket, outcome: Outcome) -> float:
+    """Gives the seconds for which a job is left alone, as its provider wants or foretells."""
+    left = (outcome.seconds_left or 0.0) if isinstance(outcome, Running) else 0.0
+    second = lane.timing.second
+    return max(lane.adapter.poll_gap(ticket) * second, min(left * second, lane.timing.poll_cap))
 
 
 async def look(lane: Lane, ticket: Ticket) -> Outcome:

@@ -33,9 +33,11 @@ from .timing import Timing
 _REQUESTS = "/api/v1/ie/requestqueue/apikey/requests"
 _OUT_OF_MONEY = re.compile(r"insufficient (credit|balance)", re.IGNORECASE)
 _UPSTREAM_REFUSED = re.compile(r"backend error \(4\d\d\)", re.IGNORECASE)
-# What lists of other services say when they go on; GMI documents no pages.
-_MORE = ("next", "next_page", "next_page_token", "next_cursor", "cursor", "has_more")
-_TOTALS = ("total", "total_count", "count")
+# What lists of other services say when they go on, or do not; GMI documents no pages.
+_MORE = ("next", "next_page", "next_page_token", "next_cursor", "has_more", "has_next")
+_TOTALS = ("total", "total_count")
+# A list of fewer jobs is not cut: no service has pages as short as that by default.
+_SHORTEST_PAGE = 10
 
 
 @dataclass(frozen=True)
@@ -136,20 +138,21 @@ class GmiBria(Adapter):
             return _poll_failure(response)
         image = self._image(submission)
         listed = _listed(response.document)
+        since = submission.sent_at - reading.CLOCK_SKEW
         for job in listed or ():
             request_id = _id(job)
             # A failure may be an earlier attempt's; taking it for this one's would hide a success.
             failed = reading.dig(job, "status") in ("failed", "cancelled")
             if request_id is None or request_id in submission.known_ids or failed:
                 continue
-            created = reading.number(reading.dig(job, "created_at"))
-            if created is not None and created < submission.sent_at - reading.CLOCK_SKEW:
+            created = _created(job)
+            if created is not None and created < since:
                 continue
             if reading.dig(job, "payload", "image") == image:
                 return Accepted(Ticket(self.name, request_id))
-        if listed is None or _goes_on(response.document, len(listed)):
+        if listed is None or not _covers(response.document, listed, since):
             # Absence from a part of the list proves nothing, and a submit may have been billed.
-            return Failed(Trouble.RETRYABLE, "gmi's list of jobs is not whole, or of unknown form")
+            return Failed(Trouble.RETRYABLE, "gmi's list of jobs may not be whole")
         return Missing()
 
     def cancel(self, ticket: Ticket) -> HttpRequest | None:
@@ -171,14 +174,37 @@ def _listed(document: Any) -> list[Any] | None:
     return None
 
 
-def _goes_on(document: Any, listed: int) -> bool:
-    """Tells whether a list says that it has more than is shown."""
-    if not isinstance(document, dict):
-        return False
-    if any(document.get(sign) for sign in _MORE):
+def _created(job: Any) -> float | None:
+    return reading.moment(reading.dig(job, "created_at"))
+
+
+def _covers(document: Any, listed: list[Any], since: float) -> bool:
+    """Tells whether a list is certain to hold every job that was created since a moment.
+
+    It is when it says that it is whole, when it is too short to have been cut, or when it goes from
+    the newest job back to one that is older. A list may be cut without saying so.
+    """
+    says = _says_whole(document, len(listed))
+    if says is not None:
+        return says
+    if len(listed) < _SHORTEST_PAGE:
         return True
-    totals = (reading.number(document.get(name)) for name in _TOTALS)
-    return any(total is not None and total > listed for total in totals)
+    created = [_created(job) for job in listed]
+    times = [moment for moment in created if moment is not None]
+    is_newest_first = times == sorted(times, reverse=True) and times[:1] > times[-1:]
+    return len(times) == len(created) and is_newest_first and times[-1] < since
+
+
+def _says_whole(document: Any, listed: int) -> bool | None:
+    """Gives what a list says of itself, if anything: whether nothing more is to come."""
+    if not isinstance(document, dict):
+        return None
+    totals = [
+        number for name in _TOTALS if (number := reading.number(document.get(name))) is not None
+    ]
+    if any(document.get(sign) for sign in _MORE) or any(total > listed for total in totals):
+        return False
+    return True if totals or any(sign in document for sign in _MORE) else None
 
 
 def _said(document: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,9 +17,10 @@ from .budget import Budget, BudgetReachedError, Reservation
 from .catalogue import make_adapter
 from .endpoints import Endpoints
 from .errors import ProviderStoppedError
+from .expectation import Expectation, first_question
 from .join import Joiner
 from .ledger import Ledger, purchase_name
-from .messages import Failed, HttpRequest, HttpResponse, Outcome, Trouble, Unsettled
+from .messages import Failed, HttpRequest, HttpResponse, Outcome, Ticket, Trouble, Unsettled
 from .pace import Pace, backoff
 from .settings import Job, ProviderSettings
 from .staging import Staging, hide_queries, stages
@@ -34,6 +36,7 @@ class Lane:
 
     Attributes:
       staging: where pictures are put for this provider to fetch; None where it takes them as they are.
+      expectation: how long its jobs take.
       counts: how often what happened: submits, polls, finds, refusals, retries, pictures, reuses.
     """
 
@@ -57,6 +60,7 @@ class Lane:
         self.budget = Budget(settings.max_cost_usd)
         self.slots = asyncio.Semaphore(settings.concurrency or self.adapter.concurrency)
         self.pace = Pace(settings.requests_per_second, sleep=self._sleep)
+        self.expectation = Expectation()
         self.stopped: ProviderStoppedError | None = None
         self.counts: Counter[str] = Counter()
         self._refused = asyncio.Event()
@@ -196,17 +200,25 @@ class Lane:
             return
         self.raise_if_refused()
 
-    async def rest(self, tries: int) -> None:
-        """Pauses before a repeat, longer with every try."""
+    async def rest(self, tries: int, least: float = 0.0) -> None:
+        """Pauses before a repeat, longer with every try, but never below the least."""
         t = self.timing
         self.counts["retries"] += 1
-        await self._sleep(
-            backoff(t.retry_first, t.retry_factor, t.retry_cap, tries, random.random())
-        )
+        grown = backoff(t.retry_first, t.retry_factor, t.retry_cap, tries, random.random())
+        await self._sleep(max(least, grown))
 
-    async def pause(self, polls: int) -> None:
-        """Pauses before the next poll."""
+    async def pause(self, polls: int, least: float = 0.0) -> None:
+        """Pauses before the next question, longer with every one, but never below the least."""
         t = self.timing
-        await self._sleep(
-            backoff(t.poll_first, t.poll_factor, t.poll_cap, polls, 0.25 + 0.5 * random.random())
-        )
+        jittered = 0.25 + 0.5 * random.random()
+        grown = backoff(t.poll_first, t.poll_factor, t.poll_cap, polls, jittered)
+        await self._sleep(max(least, grown))
+
+    async def until_first_poll(self, ticket: Ticket) -> None:
+        """Pauses until a job is to be asked about for the first time."""
+        t, gap = self.timing, self.adapter.poll_gap(ticket) * self.timing.second
+        age = first_question(self.expectation.took, t.poll_first, gap, t.poll_cap, random.random())
+        # A clock that was set back would otherwise hold the job for as long.
+        left = min(age, ticket.submitted_at + age - time.time())
+        if left > 0:
+            await self._sleep(left)

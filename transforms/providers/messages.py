@@ -162,9 +162,11 @@ class Running:
 
     Attributes:
       queued: True when it is known not to have started.
+      seconds_left: until it ends, as the provider expects; None where it does not say.
     """
 
     queued: bool = False
+    seconds_left: float | None = None
 
 
 @dataclass(frozen=True)
@@ -186,11 +188,13 @@ class Done:
       media: the picture's address, or the encoded picture itself.
       request_id: the provider's id of the job.
       cost_usd: what the provider says it cost, None where it does not say.
+      took: seconds from its submit to its end, as the provider says; None where it does not.
     """
 
     media: str | bytes = field(repr=False)
     request_id: str
     cost_usd: float | None = None
+    took: float | None = None
 
 
 @dataclass(frozen=True)

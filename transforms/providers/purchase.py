@@ -57,7 +57,8 @@ class Purchase:
         entry = await lane.blocking(self._ledger.latest, self._name)
         if isinstance(entry, Bought):
             lane.counts["reuses"] += 1
-            return _result(entry, *await delivery.stored(lane, entry, self._job.size), reused=True)
+            stored = await delivery.stored(lane, entry, self._job.size)
+            return self._result(entry, *stored, reused=True)
         async with lane.slots:
             try:
                 while not isinstance(entry, Bought):
@@ -67,7 +68,7 @@ class Purchase:
                 await self._reservation.settle(self._reservation.usd)
         lane.counts["pictures"] += 1
         fresh = self._fresh or await delivery.stored(lane, entry, self._job.size)
-        return _result(entry, *fresh, reused=False)
+        return self._result(entry, *fresh, reused=False)
 
     async def _step(self, entry: Entry) -> Entry:
         if isinstance(entry, Vacant):
@@ -286,17 +287,17 @@ class Purchase:
             await self._reservation.settle(0.0)
         await self._lane.blocking(self._ledger.let_go, self._name, intent)
 
-
-def _result(bought: Bought, data: bytes, output: Output, *, reused: bool) -> Result:
-    return Result(
-        data=data,
-        rgba=output.rgba,
-        format=output.format,
-        resized=output.resized,
-        is_blank=output.is_blank,
-        is_full=output.is_full,
-        request_id=bought.request_id,
-        cost_usd=bought.cost_usd,
-        attempts=bought.attempt,
-        reused=reused,
-    )
+    def _result(self, bought: Bought, data: bytes, output: Output, *, reused: bool) -> Result:
+        return Result(
+            data=data,
+            rgba=output.rgba,
+            format=output.format,
+            resized=output.resized,
+            is_blank=output.is_blank,
+            is_full=output.is_full,
+            request_id=bought.request_id,
+            cost_usd=bought.cost_usd,
+            purchase=self._name,
+            attempts=bought.attempt,
+            reused=reused,
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -15,6 +16,7 @@ from .messages import Accepted, Failed, HttpResponse, Outcome, Picture, Ticket, 
 CLOCK_SKEW = 120.0
 
 _LONGEST_MESSAGE = 300
+_MILLISECONDS = 1e11  # as Unix time in seconds, the year 5138
 
 
 def dig(document: Any, *path: str | int) -> Any:
@@ -49,6 +51,22 @@ def number(value: Any) -> float | None:
     except ValueError:
         return None
     return found if 0 <= found < float("inf") else None
+
+
+def moment(value: Any) -> float | None:
+    """Reads a point in time, as ISO 8601 or Unix time in seconds or milliseconds.
+
+    Returns:
+      Unix time in seconds, None where it is none. Without a zone it is taken for UTC.
+    """
+    unix = number(value)
+    if unix is not None:
+        return unix / 1000.0 if unix > _MILLISECONDS else unix
+    try:
+        read = datetime.fromisoformat(str(value).replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    return (read if read.tzinfo else read.replace(tzinfo=timezone.utc)).timestamp()
 
 
 def one_line(value: Any) -> str:

@@ -81,6 +81,7 @@ class Result:
       request_id: the provider's id of the job.
       cost_usd: what it cost, as far as known. Rows that name the same picture share one
         purchase, and with it the request id and the cost.
+      purchase: its name in the ledger.
       attempts: how many submits it took.
       reused: nothing was sent for it: the ledger had it.
     """
@@ -93,5 +94,6 @@ class Result:
     is_full: bool
     request_id: str
     cost_usd: float | None
+    purchase: str
     attempts: int
     reused: bool

@@ -1,0 +1,89 @@
+"""What rows and totals say was paid: what the provider billed, however rows share pictures."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import doomed_jobs
+import pytest
+from hosted_jobs import ended, flags_for, small_manifest
+from standins.faults import Faults
+from standins.kinds import WAYS, hurry
+from test_job import rows_of, run
+
+PICTURES, ROWS = 7, 30
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    hurry(monkeypatch.setattr)
+
+
+def costs(output: Path, standin) -> dict[str, float]:
+    """Checks that rows, totals and markers add up to the bill; gives the rows' costs by key."""
+    rows = {row["key"]: row["cost_usd"] for row in rows_of(output)}
+    billed = pytest.approx(sum(bill.usd for bill in standin.bills))
+    assert sum(rows.values()) == billed
+    assert json.loads((output / "dataset.json").read_text())["totals"]["cost_usd"] == billed
+    markers = [json.loads(file.read_text()) for file in (output / "_units").iterdir()]
+    assert sum(marker["cost_usd"] for marker in markers) == billed
+    return rows
+
+
+def paying(costs: dict[str, float]) -> list[str]:
+    """Gives the pictures that rows carry a cost of, once for each such row."""
+    return sorted(key.partition("_")[2] for key, cost in costs.items() if cost)
+
+
+@pytest.mark.parametrize(
+    "label", ["fal-bria queue", "fal-bria sync", "pixazo-bria immediate", "runware-bria joint"]
+)
+def test_a_picture_in_many_units_costs_once(label, tmp_path, capsys):
+    way = WAYS[label]
+    with way.open() as standin:
+        manifest = small_manifest(way, standin, tmp_path, (n % PICTURES for n in range(ROWS)))
+        engine, flags = ["--engine", way.provider], flags_for(way, standin)
+        assert run(manifest, tmp_path / "out", *flags, "--unit_size=4", engine=engine) == 0
+        assert ended(tmp_path / "out", ROWS) == []
+        assert len(standin.bills) == PICTURES
+        assert "paid: $0.126" in capsys.readouterr().out
+        assert paying(costs(tmp_path / "out", standin)) == [str(n) for n in range(PICTURES)]
+
+        # Started anew in other units, nothing is paid, and the dataset is worth what it was.
+        again = [*flags, "--unit_size=9", "--overwrite"]
+        assert run(manifest, tmp_path / "out", *again, engine=engine) == 0
+        assert len(standin.bills) == PICTURES
+        assert paying(costs(tmp_path / "out", standin)) == [str(n) for n in range(PICTURES)]
+
+
+@pytest.mark.parametrize("point", ["before commit", "after commit", "after buy"])
+def test_a_run_that_was_killed_counts_each_picture_once(point, tmp_path):
+    way = WAYS["gmi-bria queued"]
+    with way.open() as standin:
+        manifest = small_manifest(way, standin, tmp_path, (n % PICTURES for n in range(ROWS)))
+        command = [f"--manifest={manifest}", f"--output={tmp_path / 'out'}", "--unit_size=4",
+                   f"--engine={way.provider}", *flags_for(way, standin)]  # fmt: skip
+        killed = doomed_jobs.start(command, tmp_path / "log", point, 2)
+        killed.join(60)
+        assert killed.exitcode == -signal.SIGKILL
+        whole = doomed_jobs.start(command, tmp_path / "log")
+        whole.join(60)
+        assert whole.exitcode == 0, (tmp_path / "log").read_text()
+        assert ended(tmp_path / "out", ROWS) == []
+        assert paying(costs(tmp_path / "out", standin)) == [str(n) for n in range(PICTURES)]
+
+
+def test_a_row_that_is_retried_carries_its_own_cost(tmp_path):
+    way = WAYS["pixazo-bria 1"]
+    with way.open(Faults({"media": ["truncate"] * 5})) as standin:
+        manifest = small_manifest(way, standin, tmp_path, (n % PICTURES for n in range(ROWS)))
+        engine = ["--engine", way.provider]
+        flags = flags_for(way, standin, "--unit_size=4", "--provider_concurrency=1")
+        assert run(manifest, tmp_path / "out", *flags, engine=engine) == 0
+        failed = ended(tmp_path / "out", ROWS)
+        assert [row["error"] for row in failed] == ["unavailable"]
+        assert run(manifest, tmp_path / "out", *flags, "--retry_failed", engine=engine) == 0
+        assert ended(tmp_path / "out", ROWS) == []
+        assert paying(costs(tmp_path / "out", standin)) == [str(n) for n in range(PICTURES)]
