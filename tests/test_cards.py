@@ -42,6 +42,10 @@ ODD = {
     "two words, and: more": ["x"] * 5,
     "mask": ["truth.png"] * 5,
     "größe": pa.array([1, 2, 3, 4, 2**63 - 1]),
+    "a_hash": pa.array([2**64 - 1, 0, None, 2**63, 7], pa.uint64()),
+    "hashes": pa.array([[2**64 - 1], [], None, [None], [7]], pa.list_(pa.uint64())),
+    "moments": pa.array([[{"at": 1_700_000_000_123_456_789}]] * 5, pa.list_(pa.struct([("at", pa.timestamp("ns"))]))),
+    "a_sound": pa.array([{"bytes": b"RIFF", "path": "a.wav"}] * 5),
 }  # fmt: skip
 
 
@@ -98,10 +102,16 @@ def test_every_type_of_column_is_loaded_as_the_card_says(made, tmp_path, layout,
         assert row["a_time"] == "2026-01-02T04:04:05.000006+01:00"
         assert row["nanoseconds"] == "2023-11-14 22:13:20.123456789"
         assert row["some_bytes"] == "AP8="
+        assert row["a_hash"] == "18446744073709551615"
+        assert row["hashes"] == ["18446744073709551615"]
+        assert row["moments"] == [{"at": "2023-11-14 22:13:20.123456789"}]
+        assert row["a_sound"] == {"bytes": "UklGRg==", "path": "a.wav"}
         assert [row["json"]["not_a_number"] for row in rows] == [1.0, None, None, None, 0.1]
     else:
         assert "a_map" not in row  # which `datasets` cannot read; it is in the file all the same
         assert row["some_bytes"] == b"\x00\xff"
+        assert row["a_hash"] == 2**64 - 1
+        assert row["a_sound"] == {"bytes": b"RIFF", "path": "a.wav"}
     assert open_dataset(made[layout]).to_table()["a_map"].to_pylist() == [[("k", 1)]] * 5
 
 

@@ -11,7 +11,7 @@ import yaml
 
 from ...transforms.engines import licences
 from ...transforms.providers.catalogue import ADAPTERS
-from ..columns import picture_type
+from ..columns import picture_columns
 from .hugging_face import IMAGE, Feature, feature_of, json_feature_of, named
 
 _BODY = """
@@ -113,7 +113,10 @@ def dataset_card(
     layout = settings["layout"]
     splits = splits if all(map(_is_split, splits)) else ()
     stored = [field for field in schema if layout == "embedded" or field.name not in partitions]
-    features = _shard_features(settings, schema) if layout == "webdataset" else _features(stored)
+    if layout == "webdataset":
+        features = _shard_features(settings, schema)
+    else:
+        features = _features(stored, picture_columns(layout, settings["compose"]["save_mask"]))
     metadata = {
         "license": "other",
         "license_name": f"source-pictures-and-{_licence_id(settings)}",
@@ -186,10 +189,10 @@ def _config(
     return config
 
 
-def _features(stored: Sequence[pa.Field]) -> list[Feature]:
+def _features(stored: Sequence[pa.Field], pictures: Sequence[str]) -> list[Feature]:
     """Gives the features of Parquet columns; those that `datasets` cannot read are left out."""
     return named(
-        (field.name, IMAGE if field.type == picture_type() else feature_of(field.type))
+        (field.name, IMAGE if field.name in pictures else feature_of(field.type))
         for field in stored
     )
 
