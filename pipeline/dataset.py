@@ -116,7 +116,9 @@ def refresh_totals(paths: DatasetPaths) -> None:
 
 def _write_cards(paths: DatasetPaths, values: dict[str, Any], summary: Summary) -> None:
     schema, partitions = columns_of(values)
-    paths.write(paths.CARD, dataset_card(values, schema, partitions, summary.splits).encode())
+    errors = error_schema(_extra(values))
+    card = dataset_card(values, schema, errors, partitions, summary.splits)
+    paths.write(paths.CARD, card.encode())
     if values["settings"]["layout"] != "embedded":
         stored = [field for field in schema if field.name not in partitions]
         schema = pa.schema(stored, schema.metadata)

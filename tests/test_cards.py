@@ -8,6 +8,7 @@ import re
 import datasets
 import mlcroissant
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from datasets.info import DatasetInfosDict
@@ -127,6 +128,36 @@ def test_a_column_called_split_makes_the_splits(split, tmp_path, layout):
         assert sorted(row["label"] or "" for row in rows) == ["", "a b", "ü"]
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("layout", ["files", "embedded"])
+def test_the_rows_that_failed_are_a_config_of_their_own(tmp_path, layout, streaming):
+    manifest = write_manifest(str(tmp_path), 3, size=64, pairs=ODD["a_map"][:3])
+    (tmp_path / "photos" / "coffee_0.jpg").unlink()
+    out = str(tmp_path / "out")
+    run(manifest, out, layout, "--partition_by", "split")
+    loaded = load(out, tmp_path, streaming=streaming)
+    assert {row["key"] for name in loaded for row in loaded[name]} == {"astronaut_0", "chelsea_0"}
+    (row,) = load(out, tmp_path, name="errors", split="train", streaming=streaming)
+    assert (row["key"], row["error"], row["split"]) == ("coffee_0", "not_found", "train")
+    assert "pairs" not in row
+    infos = DatasetInfosDict.from_dataset_card_data(card_of(out).data)
+    assert set(infos) == {"default", "errors"}
+
+
+def test_without_failures_there_is_no_config_of_them(made):
+    configs = MetadataConfigs.from_dataset_card_data(card_of(made["files"]).data)
+    assert list(configs) == ["default"]
+
+
+def test_the_card_says_how_pandas_reads_folders_whose_names_are_columns_too(split):
+    with pytest.raises(pa.ArrowTypeError):
+        pd.read_parquet(f"{split['embedded']}/data")
+    (call,) = re.findall(r"`(pandas\.read_parquet\(.*?\))`", card_of(split["embedded"]).text)
+    rows = eval(call, {"pandas": pd, "FOLDER": split["embedded"]})
+    assert sorted(rows["split"]) == ["test", "test", "train", "train", "train"]
+    assert "pandas" not in card_of(split["webdataset"]).text
+
+
 def test_splits_that_are_no_names_are_left_to_the_column(tmp_path):
     manifest = write_manifest(str(tmp_path), 3, size=64, split=["train", "hold out", None])
     run(manifest, tmp_path / "out", "embedded", "--partition_by", "split")
@@ -194,7 +225,7 @@ def test_the_licence_of_the_model_is_stated(made):
         ("package.module:Mine", "model", "not stated"),
     ):
         values["settings"]["engine"] = engine
-        text = dataset_card(values, pa.schema([]), [], [])
+        text = dataset_card(values, pa.schema([]), pa.schema([]), [], [])
         assert f"license_name: source-pictures-and-{name}\n" in text
         assert f"| licence of the model | {told}" in text
     for name in registry.entries():
@@ -212,4 +243,6 @@ def test_sizes_have_the_names_of_the_hub(made, rows, category):
     with open(f"{made['files']}/dataset.json") as file:
         values = json.load(file)
     values["totals"]["done"] = rows
-    assert f"size_categories:\n- {category}\n" in dataset_card(values, pa.schema([]), [], [])
+    assert f"size_categories:\n- {category}\n" in dataset_card(
+        values, pa.schema([]), pa.schema([]), [], []
+    )
