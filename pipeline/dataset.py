@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
@@ -116,8 +117,7 @@ def refresh_totals(paths: DatasetPaths) -> None:
 
 def _write_cards(paths: DatasetPaths, values: dict[str, Any], summary: Summary) -> None:
     schema, partitions = columns_of(values)
-    errors = error_schema(_extra(values))
-    card = dataset_card(values, schema, errors, partitions, summary.splits)
+    card = dataset_card(values, schema, errors_of(values), partitions, summary.splits)
     paths.write(paths.CARD, card.encode())
     if values["settings"]["layout"] != "embedded":
         stored = [field for field in schema if field.name not in partitions]
@@ -180,7 +180,7 @@ def open_dataset(root: str) -> pads.Dataset:
 
 def open_errors(root: str) -> pads.Dataset:
     """Opens the rows that failed, as `open_dataset` does the others."""
-    return _open(root, "errors", error_schema(_extra(require_dataset(root))))
+    return _open(root, "errors", errors_of(require_dataset(root)))
 
 
 def _open(
@@ -195,7 +195,7 @@ def _open(
     )
 
 
-def columns_of(values: dict[str, Any]) -> tuple[pa.Schema, list[str]]:
+def columns_of(values: Mapping[str, Any]) -> tuple[pa.Schema, list[str]]:
     """Gives the schema of `data/`, and which of its columns are Hive folders.
 
     Args:
@@ -207,7 +207,16 @@ def columns_of(values: dict[str, Any]) -> tuple[pa.Schema, list[str]]:
     return data_schema(extra, pictures), [names[name] for name in settings["partition_by"]]
 
 
-def _extra(values: dict[str, Any]) -> pa.Schema:
+def errors_of(values: Mapping[str, Any]) -> pa.Schema:
+    """Gives the schema of `errors/`.
+
+    Args:
+      values: the content of `dataset.json`.
+    """
+    return error_schema(_extra(values))
+
+
+def _extra(values: Mapping[str, Any]) -> pa.Schema:
     return pa.ipc.read_schema(pa.py_buffer(bytes.fromhex(values["manifest"]["schema"])))
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -107,8 +108,13 @@ class JobSettings:
     @property
     def settings_hash(self) -> str:
         """Gives 16 hexadecimal digits that change with any recorded setting."""
-        canonical = json.dumps(self.recorded(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+        return hash_of_settings(self.recorded())
+
+
+def hash_of_settings(recorded: Mapping[str, Any]) -> str:
+    """Gives the hash of settings as they are recorded, in a job or in `dataset.json`."""
+    canonical = json.dumps(recorded, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
