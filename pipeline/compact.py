@@ -103,7 +103,7 @@ def compact(
             f"{root} cannot be compacted: its run is not complete (state {values['state']!r}): "
             f"run the same command again to complete it"
         )
-    settle(paths)
+    settle(paths, refresh_totals)
     _tidy(paths)
     limits = _Limits(target_bytes or (None if rows_per_file else TARGET_BYTES), rows_per_file)
     begun = storage.read_bytes(paths.uri(paths.SETTINGS))
@@ -126,8 +126,7 @@ def compact(
     if storage.read_bytes(paths.uri(paths.SETTINGS)) != begun:
         raise RunError(f"a run into {root} went on meanwhile: nothing has been changed")
     paths.write(paths.COMPACTION, compaction.encode())
-    settle(paths)
-    refresh_totals(paths)
+    settle(paths, refresh_totals)
     _tidy(paths)
     return summary
 

@@ -10,15 +10,17 @@ the rows of a unit are `compacted` plus those of the data files that its marker 
 No moment loses a row. The large files are written to a staging folder first, where no reader looks.
 Then the record is put in place, unsettled: from here on the compaction will happen. To settle it is
 to move the large files to where they belong, to remove each unit's small ones and then to rewrite
-its marker, and last to mark the record settled. Each of these steps may be taken twice, so whoever
-finds an unsettled record (the next `compact`, or the next run) takes all of them again. What a
-killed compaction staged without having got to the record is swept by the next one.
+its marker, to add up the totals, and last to mark the record settled. Each of these steps may be
+taken twice, so whoever finds an unsettled record (the next `compact`, or the next run) takes all of
+them again. What a killed compaction staged without having got to the record is swept by the next
+one.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
 from ..transforms import storage
@@ -72,8 +74,15 @@ def read_compaction(paths: DatasetPaths) -> Compaction | None:
         return None
 
 
-def settle(paths: DatasetPaths) -> None:
-    """Carries out what an unsettled record announces, if there is one."""
+def settle(
+    paths: DatasetPaths, sum_up: Callable[[DatasetPaths], None] = lambda paths: None
+) -> None:
+    """Carries out what an unsettled record announces, if there is one.
+
+    Args:
+      paths: of the dataset.
+      sum_up: brings its totals up to date; called before the record is marked settled.
+    """
     compaction = read_compaction(paths)
     if compaction is None or compaction.settled:
         return
@@ -95,6 +104,7 @@ def settle(paths: DatasetPaths) -> None:
 
     for _ in ordered_map(rewrite, committed_units(paths), threads=_WORKERS, lookahead=4 * _WORKERS):
         pass
+    sum_up(paths)
     paths.write(paths.COMPACTION, replace(compaction, settled=True).encode())
     sweep(paths)
 

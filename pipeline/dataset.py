@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
@@ -123,7 +124,8 @@ def refresh_totals(paths: DatasetPaths) -> None:
 
 def _write_cards(paths: DatasetPaths, values: dict[str, Any], summary: Summary) -> None:
     schema, partitions = columns_of(values)
-    paths.write(paths.CARD, dataset_card(values, schema, partitions, summary.splits).encode())
+    card = dataset_card(values, schema, errors_of(values), partitions, summary.splits)
+    paths.write(paths.CARD, card.encode())
     if values["settings"]["layout"] != "embedded":
         stored = [field for field in schema if field.name not in partitions]
         schema = pa.schema(stored, schema.metadata)
@@ -185,7 +187,7 @@ def open_dataset(root: str) -> pads.Dataset:
 
 def open_errors(root: str) -> pads.Dataset:
     """Opens the rows that failed, as `open_dataset` does the others."""
-    return _open(root, "errors", error_schema(_extra(require_dataset(root))))
+    return _open(root, "errors", errors_of(require_dataset(root)))
 
 
 def _open(
@@ -200,7 +202,7 @@ def _open(
     )
 
 
-def columns_of(values: dict[str, Any]) -> tuple[pa.Schema, list[str]]:
+def columns_of(values: Mapping[str, Any]) -> tuple[pa.Schema, list[str]]:
     """Gives the schema of `data/`, and which of its columns are Hive folders.
 
     Args:
@@ -212,7 +214,16 @@ def columns_of(values: dict[str, Any]) -> tuple[pa.Schema, list[str]]:
     return data_schema(extra, pictures), [names[name] for name in settings["partition_by"]]
 
 
-def _extra(values: dict[str, Any]) -> pa.Schema:
+def errors_of(values: Mapping[str, Any]) -> pa.Schema:
+    """Gives the schema of `errors/`.
+
+    Args:
+      values: the content of `dataset.json`.
+    """
+    return error_schema(_extra(values))
+
+
+def _extra(values: Mapping[str, Any]) -> pa.Schema:
     return pa.ipc.read_schema(pa.py_buffer(bytes.fromhex(values["manifest"]["schema"])))
 
 

@@ -7,16 +7,17 @@ import re
 
 # Windows keeps these for devices, whatever the extension.
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])")
-_SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}")
+# `datasets` skips members of a shard that begin with two underscores.
+_SAFE = re.compile(r"(?!__)[A-Za-z0-9_][A-Za-z0-9_-]{0,99}")
 _MAX_STEM = 80
 
 
 def safe_stem(key: str) -> str:
     """Turns a key into a file name without extension.
 
-    A key of up to 100 ASCII letters, digits, `_` and `-` is its own stem. Any other is cut to what
-    is readable of it plus 12 hexadecimal digits of its SHA-256, so that different keys keep
-    different names. Dots never occur: WebDataset splits names at the first one.
+    A key of up to 100 ASCII letters, digits, `_` and `-` that does not begin with `-` or `__` is its
+    own stem. Any other is cut to what is readable of it plus 12 hexadecimal digits of its SHA-256,
+    so that different keys keep different names. Dots never occur: WebDataset splits names at the first one.
     """
     if _SAFE.fullmatch(key) and not _RESERVED.fullmatch(key):
         return key

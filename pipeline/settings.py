@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -34,6 +36,18 @@ from .uploads import check_upload_column
 from .webhook import WebhookSettings, check_webhook
 
 _LONGEST_QUIET = 10.0
+
+# Readers of Hive folders skip what begins with _ or ., and do not decode a column's name.
+_FOLDER_NAME = re.compile(r"(?![._])[^/\\=%]+")
+_NO_FOLDERS = (
+    pa.types.is_nested,
+    pa.types.is_binary,
+    pa.types.is_large_binary,
+    pa.types.is_binary_view,
+    pa.types.is_fixed_size_binary,
+    pa.types.is_decimal,
+    pa.types.is_interval,
+)
 
 
 @dataclass(frozen=True)
@@ -94,8 +108,13 @@ class JobSettings:
     @property
     def settings_hash(self) -> str:
         """Gives 16 hexadecimal digits that change with any recorded setting."""
-        canonical = json.dumps(self.recorded(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+        return hash_of_settings(self.recorded())
+
+
+def hash_of_settings(recorded: Mapping[str, Any]) -> str:
+    """Gives the hash of settings as they are recorded, in a job or in `dataset.json`."""
+    canonical = json.dumps(recorded, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
@@ -251,10 +270,20 @@ def _partition_by(given: str, schema: pa.Schema) -> tuple[str, ...]:
                 f"--partition_by: the manifest has no column {name!r} to partition "
                 f"by; it has {', '.join(schema.names) or 'none'}"
             )
+        if not _FOLDER_NAME.fullmatch(name):
+            raise UsageError(
+                f"--partition_by: readers would not find or not understand folders called "
+                f"{name}=…; rename the column so that it begins with neither _ nor . and has no "
+                f"/, \\, = or %"
+            )
         kind = schema.field(name).type
-        if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        if pa.types.is_dictionary(kind):
+            kind = kind.value_type
+        if any(test(kind) for test in _NO_FOLDERS):
             raise UsageError(
                 f"--partition_by: column {name!r} is of type {kind}, which makes no "
                 f"folder name; use a column of strings, numbers, bools or dates"
             )
+    if len(set(names)) < len(names):
+        raise UsageError(f"--partition_by: each column is given once: given {given}")
     return names

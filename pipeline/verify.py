@@ -12,21 +12,23 @@ from tqdm import tqdm
 
 from ..transforms import storage
 from ..transforms.stream import ordered_map
-from .columns import picture_columns
 from .compaction import Compaction
-from .dataset import columns_of, require_dataset
+from .dataset import require_dataset
 from .errors import UsageError
 from .layouts.contract import StoredFile
 from .markers import Marker, committed_units
 from .paths import DatasetPaths
+from .settings import hash_of_settings
 from .stored_content import Damaged
 from .verification.inventory import Inventory, Listed
 from .verification.marker import Plan, load_compaction, load_marker, load_plan, marker_faults
 from .verification.rows import SUMS, Check, Contents, Owner, RowChecks, closing_faults, found
+from .verification.schemas import Schemas
 
 _MARKER_READERS = 32
 _OPEN_FILES = 8
 _NAMED_FAULTS = 1000
+_TOTALS = ("units", "rows", "done", "failed", "files", "bytes")
 
 
 @dataclass(frozen=True)
@@ -102,12 +104,11 @@ class _Walk:
         self._paths = DatasetPaths(root)
         self._values = values = require_dataset(root)
         settings = values["settings"]
-        self._totals = {name: int(values["totals"][name]) for name in ("units", "rows", "done")}
+        self._totals = {name: int(values["totals"][name]) for name in _TOTALS}
         self._unit_size = int(settings["unit_size"])
         self._draw = _Draw(self._totals["done"], sample)
         self._in_shards = settings["layout"] == "webdataset"
-        pictures = picture_columns(settings["layout"], settings["compose"]["save_mask"])
-        self._rows = RowChecks(self._paths, values, columns_of(values)[1], pictures)
+        self._rows = RowChecks(self._paths, values, Schemas.of(values))
         self._inventory = Inventory()
         self._counts = dict.fromkeys(self._totals, 0)
         self._compacted = self._balance = 0
@@ -165,6 +166,8 @@ class _Walk:
             faults.append(
                 f"{paths.COMPACTION}: a compaction was interrupted: run alphabeam compact again"
             )
+        if hash_of_settings(self._values["settings"]) != self._values["settings_hash"]:
+            faults.append(f"{paths.SETTINGS}: its settings are not those of its settings_hash")
         state = self._values["state"]
         if state != "complete":
             faults.append(f"{paths.SETTINGS}: the run is not complete: its state is {state!r}")
@@ -188,13 +191,14 @@ class _Walk:
             self._count(marker)
             in_data = marker.done - marker.compacted
             wanted = self._draw.next(marker.done if self._in_shards else in_data)
-            owner = Owner(name, in_data, marker.failed, wanted, not marker.compacted)
+            owner = Owner(name, in_data, marker.errors, wanted, not marker.compacted)
             owner.listed = {file.path: file for file in marker.files}
             yield from _files(owner, marker.files)
         for file in compaction.files if compaction else ():
-            self._inventory.expect(Listed(file.path, file.size))
+            self._expect(file)
             wanted = self._draw.next(0 if self._in_shards else file.rows)
-            yield from _files(Owner(file.path, file.rows, 0, wanted, False), [file])
+            owner = Owner(file.path, file.rows, {}, wanted, alone=False, sorted=True)
+            yield from _files(owner, [file])
 
     def _markers(self) -> Iterator[tuple[str, Marker | Damaged]]:
         def load(unit: str) -> tuple[str, Marker | Damaged]:
@@ -212,13 +216,20 @@ class _Walk:
 
     def _count(self, marker: Marker) -> None:
         for file in marker.files:
-            self._inventory.expect(Listed(file.path, file.size))
+            self._expect(file)
         self._counts["units"] += 1
         self._counts["rows"] += marker.rows
         self._counts["done"] += marker.done
+        self._counts["failed"] += marker.failed
         self._compacted += marker.compacted
 
+    def _expect(self, file: StoredFile) -> None:
+        self._inventory.expect(Listed(file.path, file.size))
+        self._counts["files"] += 1
+        self._counts["bytes"] += file.size
+
     def _weigh(self, owner: Owner) -> None:
+        owner.close()
         self._all_weighed &= owner.whole
         if not owner.alone:
             self._balance = (self._balance + owner.balance) % SUMS
@@ -240,7 +251,10 @@ class _Walk:
                 f"{self._compacted} were taken over"
             )
         if self._all_weighed and self._balance:
-            yield "data/: its rows are not those in shards/"
+            elsewhere = (
+                "are not those in shards/" if self._in_shards else "do not name every picture once"
+            )
+            yield f"data/: its rows {elsewhere}"
 
     def _listing(self, compaction: Compaction | None) -> Iterator[str]:
         """Compares what markers list with what is stored."""

@@ -50,18 +50,30 @@ class Planter:
         return sorted(str(path.relative_to(self.root)) for path in self.root.glob(pattern))
 
     def rehash(self, path: str) -> None:
-        """Makes whatever marker lists a file say what the file now is."""
+        """Makes whatever marker lists a file say what the file now is, and the totals fit."""
         data = (self.root / path).read_bytes()
         fresh = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        grown: list[int] = []
 
         def change(values: dict) -> None:
             for entry in values["files"]:
                 if entry["path"] == path:
+                    grown.append(fresh["size"] - entry["size"])
                     entry.update(fresh)
 
         compaction = self.root / "_compaction.json"
         for marker in [*self.markers(), *([compaction] if compaction.exists() else [])]:
             self.edit_json(marker, change)
+        self.edit_totals(bytes=sum(grown))
+
+    def edit_totals(self, **more: int) -> None:
+        """Adds to the totals that `dataset.json` has."""
+
+        def change(values: dict) -> None:
+            for name, number in more.items():
+                values["totals"][name] += number
+
+        self.edit_json("dataset.json", change)
 
     def edit_rows(self, path: str, change: Callable[[list[dict]], list[dict]]) -> None:
         """Changes the rows of a Parquet file, and its marker's hash."""

@@ -8,6 +8,7 @@ import re
 import datasets
 import mlcroissant
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from datasets.info import DatasetInfosDict
@@ -42,6 +43,10 @@ ODD = {
     "two words, and: more": ["x"] * 5,
     "mask": ["truth.png"] * 5,
     "größe": pa.array([1, 2, 3, 4, 2**63 - 1]),
+    "a_hash": pa.array([2**64 - 1, 0, None, 2**63, 7], pa.uint64()),
+    "hashes": pa.array([[2**64 - 1], [], None, [None], [7]], pa.list_(pa.uint64())),
+    "moments": pa.array([[{"at": 1_700_000_000_123_456_789}]] * 5, pa.list_(pa.struct([("at", pa.timestamp("ns"))]))),
+    "a_sound": pa.array([{"bytes": b"RIFF", "path": "a.wav"}] * 5),
 }  # fmt: skip
 
 
@@ -98,10 +103,16 @@ def test_every_type_of_column_is_loaded_as_the_card_says(made, tmp_path, layout,
         assert row["a_time"] == "2026-01-02T04:04:05.000006+01:00"
         assert row["nanoseconds"] == "2023-11-14 22:13:20.123456789"
         assert row["some_bytes"] == "AP8="
+        assert row["a_hash"] == "18446744073709551615"
+        assert row["hashes"] == ["18446744073709551615"]
+        assert row["moments"] == [{"at": "2023-11-14 22:13:20.123456789"}]
+        assert row["a_sound"] == {"bytes": "UklGRg==", "path": "a.wav"}
         assert [row["json"]["not_a_number"] for row in rows] == [1.0, None, None, None, 0.1]
     else:
         assert "a_map" not in row  # which `datasets` cannot read; it is in the file all the same
         assert row["some_bytes"] == b"\x00\xff"
+        assert row["a_hash"] == 2**64 - 1
+        assert row["a_sound"] == {"bytes": b"RIFF", "path": "a.wav"}
     assert open_dataset(made[layout]).to_table()["a_map"].to_pylist() == [[("k", 1)]] * 5
 
 
@@ -115,6 +126,36 @@ def test_a_column_called_split_makes_the_splits(split, tmp_path, layout):
         assert "which hold label" in card_of(split[layout]).text
     else:
         assert sorted(row["label"] or "" for row in rows) == ["", "a b", "ü"]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("layout", ["files", "embedded"])
+def test_the_rows_that_failed_are_a_config_of_their_own(tmp_path, layout, streaming):
+    manifest = write_manifest(str(tmp_path), 3, size=64, pairs=ODD["a_map"][:3])
+    (tmp_path / "photos" / "coffee_0.jpg").unlink()
+    out = str(tmp_path / "out")
+    run(manifest, out, layout, "--partition_by", "split")
+    loaded = load(out, tmp_path, streaming=streaming)
+    assert {row["key"] for name in loaded for row in loaded[name]} == {"astronaut_0", "chelsea_0"}
+    (row,) = load(out, tmp_path, name="errors", split="train", streaming=streaming)
+    assert (row["key"], row["error"], row["split"]) == ("coffee_0", "not_found", "train")
+    assert "pairs" not in row
+    infos = DatasetInfosDict.from_dataset_card_data(card_of(out).data)
+    assert set(infos) == {"default", "errors"}
+
+
+def test_without_failures_there_is_no_config_of_them(made):
+    configs = MetadataConfigs.from_dataset_card_data(card_of(made["files"]).data)
+    assert list(configs) == ["default"]
+
+
+def test_the_card_says_how_pandas_reads_folders_whose_names_are_columns_too(split):
+    with pytest.raises(pa.ArrowTypeError):
+        pd.read_parquet(f"{split['embedded']}/data")
+    (call,) = re.findall(r"`(pandas\.read_parquet\(.*?\))`", card_of(split["embedded"]).text)
+    rows = eval(call, {"pandas": pd, "FOLDER": split["embedded"]})
+    assert sorted(rows["split"]) == ["test", "test", "train", "train", "train"]
+    assert "pandas" not in card_of(split["webdataset"]).text
 
 
 def test_splits_that_are_no_names_are_left_to_the_column(tmp_path):
@@ -184,7 +225,7 @@ def test_the_licence_of_the_model_is_stated(made):
         ("package.module:Mine", "model", "not stated"),
     ):
         values["settings"]["engine"] = engine
-        text = dataset_card(values, pa.schema([]), [], [])
+        text = dataset_card(values, pa.schema([]), pa.schema([]), [], [])
         assert f"license_name: source-pictures-and-{name}\n" in text
         assert f"| licence of the model | {told}" in text
     for name in registry.entries():
@@ -202,4 +243,6 @@ def test_sizes_have_the_names_of_the_hub(made, rows, category):
     with open(f"{made['files']}/dataset.json") as file:
         values = json.load(file)
     values["totals"]["done"] = rows
-    assert f"size_categories:\n- {category}\n" in dataset_card(values, pa.schema([]), [], [])
+    assert f"size_categories:\n- {category}\n" in dataset_card(
+        values, pa.schema([]), pa.schema([]), [], []
+    )

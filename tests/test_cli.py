@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,7 +15,9 @@ from alphabeam.pipeline.cli import main
 
 @pytest.fixture
 def manifest(tmp_path):
-    return write_manifest(str(tmp_path), 2)
+    price = pa.array([Decimal("1.25"), Decimal("2.50")])
+    odd = {name: ["x", "y"] for name in ("_fold", ".fold", "a/b", "a=b")}
+    return write_manifest(str(tmp_path), 2, price=price, **odd)
 
 
 def refusal(capsys, *arguments):
@@ -43,6 +46,12 @@ def refusal(capsys, *arguments):
         (["--output_quality", "0"], "output_quality"),
         (["--crop_margin", "-1"], "crop_margin"),
         (["--partition_by", "splitt"], "it has split"),
+        (["--partition_by", "split,split"], "each column is given once"),
+        (["--partition_by", "_fold"], "begins with neither _ nor ."),
+        (["--partition_by", ".fold"], "begins with neither _ nor ."),
+        (["--partition_by", "a/b"], "has no /, \\, = or %"),
+        (["--partition_by", "a=b"], "has no /, \\, = or %"),
+        (["--partition_by", "price"], "decimal128(3, 2), which makes no folder name"),
         (["--image_column", "imagee"], "image"),
         (["--key_column", "nokey"], "key"),
         (["--outptu", "x"], "did you mean --output"),

@@ -79,5 +79,5 @@ def test_a_datasets_cards_and_report_state_the_licence_of_its_weights(tmp_path) 
     values = json.loads((tmp_path / "out" / "dataset.json").read_text())
     values["settings"]["engine_options"]["birefnet"]["model"] = "briaai/RMBG-2.0"
     assert "license_name: source-pictures-and-cc-by-nc-4.0\n" in dataset_card(
-        values, pa.schema([]), [], []
+        values, pa.schema([]), pa.schema([]), [], []
     )

@@ -157,6 +157,9 @@ def test_rows_without_a_confidence_are_named_instead_of_ranked(tmp_path):
     page = page_of(tmp_path / "out")
     assert "None of the 6 cutouts has a confidence, because the engine gives none." in page
     assert '<li class="case">' not in page
+    assert "Touches the border" in page
+    assert "Low confidence" not in page  # 0 of them would say that all are sure
+    assert "Scaled by the provider" not in page
     path = next((tmp_path / "out" / "data").iterdir())
     table = pq.read_table(path)
     column = table.schema.get_field_index("confidence")
@@ -165,7 +168,8 @@ def test_rows_without_a_confidence_are_named_instead_of_ranked(tmp_path):
     write_report(str(tmp_path / "out"))
     page = page_of(tmp_path / "out")
     assert page.count('<li class="case">') == 2
-    assert "Without a confidence, because their engine gives none: 4 of 6 cutouts." in page
+    assert "Low confidence" in page
+    assert "Without a confidence, because their engine gave none: 4 of 6 cutouts." in page
 
 
 def test_a_run_that_is_not_finished_or_has_no_cutout_has_a_report_too(tmp_path):

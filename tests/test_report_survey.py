@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from photographs import write_manifest
+from PIL import Image
 from report_dataset import RARE, ROWS, moody_dataset, page_of, rows_of, run
 
 from alphabeam.pipeline.dataset import open_dataset, open_errors
@@ -55,6 +56,7 @@ def test_flags_are_counted_over_all_rows(dataset):
     assert found.rows == len(rows)
     assert found.flags == {name: len(flagged) for name, flagged in expected.items()}
     assert all(found.flags.values())
+    assert found.known == {"confidence", "provider_resized"}
     assert found.flagged == sum(bool(flags_of(row)) for row in rows)
     for flag in FLAGS:
         assert all(flag.name in flags_of(row) for row in expected[flag.name])
@@ -99,6 +101,15 @@ def test_samples_are_of_every_kind_and_the_same_every_time(dataset):
     assert [(place.fragment.path, place.offset) for place in again] == [
         (place.fragment.path, place.offset) for place in found.samples
     ]
+
+
+def test_every_cutout_is_a_sample_while_they_are_few(tmp_path):
+    manifest = write_manifest(str(tmp_path), 30, size=32)  # all of them blank, for they are alike
+    for name in (tmp_path / "photos").iterdir():
+        Image.new("RGB", (32, 32), "white").save(name)
+    assert run(manifest, tmp_path / "out", engine="grabcut") == 0
+    found = survey(open_dataset(str(tmp_path / "out")))
+    assert found.flagged == found.rows == len(found.samples) == 30
 
 
 _FLAG_COLUMNS = [

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import pyarrow as pa
 
 from ..column_meanings import MEANINGS
-from ..columns import picture_type
+from ..columns import picture_columns
 from .readme import licence_of
 
 # The JSON-LD context that the specification gives, less the terms that are not used here.
@@ -88,6 +88,7 @@ def croissant(values: Mapping[str, Any], schema: pa.Schema) -> bytes:
     """
     settings = values["settings"]
     suffix = settings["compose"]["output_format"]
+    pictures = picture_columns(settings["layout"], settings["compose"]["save_mask"])
     distribution = [_file_set("rows", "data", "parquet")]
     if settings["layout"] == "files":
         distribution.append(_file_set("images", "images", suffix))
@@ -117,7 +118,11 @@ def croissant(values: Mapping[str, Any], schema: pa.Schema) -> bytes:
                 "@id": "cutouts",
                 "name": "cutouts",
                 "description": "One record a cutout.",
-                "field": [field for column in schema if (field := _field(column)) is not None],
+                "field": [
+                    field
+                    for column in schema
+                    if (field := _field(column, column.name in pictures)) is not None
+                ],
             }
         ],
     }
@@ -135,7 +140,7 @@ def _file_set(name: str, folder: str, suffix: str) -> dict[str, Any]:
     }
 
 
-def _field(column: pa.Field) -> dict[str, Any] | None:
+def _field(column: pa.Field, picture: bool) -> dict[str, Any] | None:
     kind = column.type
     source: dict[str, Any] = {"fileSet": {"@id": "rows"}, "extract": {"column": column.name}}
     field = {
@@ -146,7 +151,7 @@ def _field(column: pa.Field) -> dict[str, Any] | None:
     }
     if column.name in MEANINGS:
         field["description"] = MEANINGS[column.name]
-    if kind == picture_type():
+    if picture:
         source["transform"] = {"jsonPath": "bytes"}
         return {**field, "dataType": "sc:ImageObject"}
     if pa.types.is_dictionary(kind):

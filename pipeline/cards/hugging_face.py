@@ -68,6 +68,8 @@ def json_feature_of(kind: pa.DataType) -> Feature | None:
         return json_feature_of(pa.list_(pair))
     if pa.types.is_struct(kind) or _is(kind, (*_LISTS, *_VIEWS)):
         return _nested(kind, json_feature_of)
+    if pa.types.is_uint64(kind):
+        return {"dtype": "string"}
     if pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind):
         return {"dtype": str(kind)}
     return {"dtype": "float64" if pa.types.is_floating(kind) else "string"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -11,7 +11,7 @@ import yaml
 
 from ...transforms.engines import licences
 from ...transforms.providers.catalogue import ADAPTERS
-from ..columns import picture_type
+from ..columns import picture_columns
 from .hugging_face import IMAGE, Feature, feature_of, json_feature_of, named
 
 _BODY = """
@@ -98,13 +98,18 @@ _SPLIT = re.compile(r"\w+(\.\w+)*", re.ASCII)
 
 
 def dataset_card(
-    values: Mapping[str, Any], schema: pa.Schema, partitions: Sequence[str], splits: Sequence[str]
+    values: Mapping[str, Any],
+    schema: pa.Schema,
+    errors: pa.Schema,
+    partitions: Sequence[str],
+    splits: Sequence[str],
 ) -> str:
     """Writes the card of a finished dataset.
 
     Args:
       values: the content of `dataset.json`.
       schema: of `data/`, partition columns included.
+      errors: the schema of `errors/`.
       partitions: the columns that are Hive folders.
       splits: the values of a partition column `split`, as its folders spell them. They become the
         splits of the hub where it takes all of them for names; without any, all rows are `train`.
@@ -113,7 +118,10 @@ def dataset_card(
     layout = settings["layout"]
     splits = splits if all(map(_is_split, splits)) else ()
     stored = [field for field in schema if layout == "embedded" or field.name not in partitions]
-    features = _shard_features(settings, schema) if layout == "webdataset" else _features(stored)
+    if layout == "webdataset":
+        features = _shard_features(settings, schema)
+    else:
+        features = _features(stored, picture_columns(layout, settings["compose"]["save_mask"]))
     metadata = {
         "license": "other",
         "license_name": f"source-pictures-and-{_licence_id(settings)}",
@@ -124,6 +132,12 @@ def dataset_card(
         "configs": [_config(layout, splits, stored, features)],
         "dataset_info": {"config_name": "default", "features": features},
     }
+    if totals["failed"] and layout != "webdataset":  # one dataset is read by one library of theirs
+        failed = _features(errors)
+        files = [{"split": "train", "path": "errors/*.parquet"}]
+        metadata["configs"].append(_with_columns("errors", files, errors, failed))
+        info = {"config_name": "errors", "features": failed}
+        metadata["dataset_info"] = [metadata["dataset_info"], info]
     folders = {**_FOLDERS[layout], **_EVERYWHERE}
     body = _BODY.format(
         manifest=values["manifest"]["uri"],
@@ -134,7 +148,7 @@ def dataset_card(
         settings_hash=values["settings_hash"],
         folders=_table(("folder", "content"), {f"`{name}`": folders[name] for name in folders}),
         loading=_LOADING[layout].format(split=splits[0] if splits else "train"),
-        notes=_notes(layout, [name for name in partitions if not (splits and name == "split")]),
+        notes=_notes(layout, partitions, splits),
         columns="\n".join(f"| `{field.name}` | {field.type} |" for field in schema),
         **{name: f"{totals[name]:,}" for name in ("done", "rows", "failed")},
     )
@@ -180,16 +194,28 @@ def _config(
     files = [
         {"split": split, "path": f"{folder}/**/split={split}/**/*.{suffix}"} for split in splits
     ] or [{"split": "train", "path": f"{folder}/**/*.{suffix}"}]
-    config: dict[str, Any] = {"config_name": "default", "data_files": files}
-    if layout != "webdataset" and len(features) < len(stored):
+    if layout == "webdataset":
+        return {"config_name": "default", "data_files": files}
+    return _with_columns("default", files, stored, features)
+
+
+def _with_columns(
+    name: str,
+    files: list[dict[str, str]],
+    stored: Collection[pa.Field],
+    features: Sequence[Feature],
+) -> dict[str, Any]:
+    """Makes a config that leaves out the columns that have no feature."""
+    config: dict[str, Any] = {"config_name": name, "data_files": files}
+    if len(features) < len(stored):
         config["columns"] = [feature["name"] for feature in features]
     return config
 
 
-def _features(stored: Sequence[pa.Field]) -> list[Feature]:
+def _features(stored: Iterable[pa.Field], pictures: Sequence[str] = ()) -> list[Feature]:
     """Gives the features of Parquet columns; those that `datasets` cannot read are left out."""
     return named(
-        (field.name, IMAGE if field.type == picture_type() else feature_of(field.type))
+        (field.name, IMAGE if field.name in pictures else feature_of(field.type))
         for field in stored
     )
 
@@ -207,7 +233,14 @@ def _is_split(name: str) -> bool:
     return bool(_SPLIT.fullmatch(name)) and name != "all"  # which `datasets` keeps for itself
 
 
-def _notes(layout: str, folders: Sequence[str]) -> str:
+def _notes(layout: str, partitions: Sequence[str], splits: Sequence[str]) -> str:
+    if layout == "embedded" and partitions:
+        return (
+            f"\nThe files have the columns {', '.join(partitions)} as well as the folders' names, so "
+            'read them with `pandas.read_parquet(f"{FOLDER}/data", partitioning=None)`, and so with '
+            "pyarrow.\n"
+        )
+    folders = [name for name in partitions if not (splits and name == "split")]
     if layout != "files" or not folders:
         return ""
     return (

@@ -17,14 +17,35 @@ def json_rows(table: pa.Table) -> Iterator[bytes]:
 
     Numbers, bools, strings, lists and structs are what they are in JSON. Times and dates become
     ISO 8601 text, decimals text, bytes base64, maps lists of `{key, value}`; what JSON has no number
-    for (NaN, infinities) becomes null.
+    for (NaN, infinities) becomes null. Columns of uint64 become text as well, because Arrow reads
+    no number of 2^63 or more out of JSON.
     """
     for number, column in enumerate(table.columns):
-        if getattr(column.type, "unit", None) == "ns":  # more than Python's own types can hold
-            text = pc.cast(column, pa.string())
-            table = table.set_column(number, table.field(number).name, text)
+        kind = _readable(column.type)
+        if kind != column.type:
+            table = table.set_column(number, table.field(number).name, pc.cast(column, kind))
     for row in table.to_pylist():
         yield json_row(row)
+
+
+def _readable(kind: Any) -> pa.DataType:
+    """Puts text in the place of types whose values readers of JSON, or Python's own, cannot hold."""
+    if getattr(kind, "unit", None) == "ns" or pa.types.is_uint64(kind):
+        return pa.string()
+    if pa.types.is_dictionary(kind):
+        inner = _readable(kind.value_type)
+        return kind if inner == kind.value_type else inner
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_readable(field.type)) for field in kind])
+    if pa.types.is_map(kind):
+        return pa.map_(_readable(kind.key_type), _readable(kind.item_type))
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_readable(kind.value_type)))
+    if pa.types.is_large_list(kind):
+        return pa.large_list(kind.value_field.with_type(_readable(kind.value_type)))
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(kind.value_field.with_type(_readable(kind.value_type)), kind.list_size)
+    return kind
 
 
 def json_row(row: Mapping[str, Any]) -> bytes:

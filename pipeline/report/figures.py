@@ -85,7 +85,7 @@ MEASURES = (
         "look at.",
         _decimal,
         _decimal,
-        "its engine gives none",
+        "its engine gave none",
     ),
     Measure(
         "edge_width_px",

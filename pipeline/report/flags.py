@@ -28,6 +28,7 @@ class Flag:
       meaning: what raises it.
       raised: tells which rows carry it, from float64 arrays by column name, NaN for null; also
         from single numbers.
+      needs: the column without which no row can carry it; empty when every row has what it takes.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Flag:
     tag: str
     meaning: str
     raised: Callable[[Mapping[str, Any]], Any]
+    needs: str = ""
 
 
 # The gravest first.
@@ -70,6 +72,7 @@ FLAGS = (
         "unsure",
         f"the engine's confidence is below {LOW_CONFIDENCE}: edges or whole parts may be wrong",
         lambda row: row["confidence"] < LOW_CONFIDENCE,
+        needs="confidence",
     ),
     Flag(
         "border",
@@ -89,6 +92,7 @@ FLAGS = (
         "scaled",
         "the provider's picture was smaller or larger than the source, so its matte was scaled",
         lambda row: row["provider_resized"] == 1,
+        needs="provider_resized",
     ),
 )
 

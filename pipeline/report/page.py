@@ -94,7 +94,7 @@ def render(contents: Contents) -> str:
         totals=contents.totals,
         timing=contents.timing,
         name=formats.clean(storage.basename(contents.root) or contents.root),
-        flags=FLAGS,
+        flags=[flag for flag in FLAGS if not flag.needs or flag.needs in survey.known],
         cards=cards,
         worst=[_worst(_card(sample, partitions, engines)) for sample in contents.worst],
         partitions=[GroupRow(name, survey.partitions[name]) for name in partitions],

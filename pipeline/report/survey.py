@@ -21,6 +21,7 @@ _UNFLAGGED = 96
 _A_GROUP = 4
 _SAMPLED_GROUPS = 40
 
+_NEEDED = [flag.needs for flag in FLAGS if flag.needs]
 _ENGINE = ("engine", "model", "revision")
 _SEPARATOR = "\x1f"
 _COLUMNS = (
@@ -73,6 +74,7 @@ class Survey:
       rows: how many there are.
       flagged: how many carry at least one flag.
       flags: how many carry each, by the flag's name.
+      known: columns that flags need and that at least one row has a value in.
       histograms: of `coverage`, `confidence`, `size` (million pixels of the cutout),
         `edge_width_px` and `soft_fraction`.
       partitions: by the partition's label; one without a name when there are none.
@@ -84,6 +86,7 @@ class Survey:
     rows: int = 0
     flagged: int = 0
     flags: dict[str, int] = field(default_factory=lambda: {flag.name: 0 for flag in FLAGS})
+    known: set[str] = field(default_factory=set)
     histograms: dict[str, Histogram] = field(
         default_factory=lambda: {
             "coverage": Histogram(logarithmic=False),
@@ -108,15 +111,17 @@ def survey(dataset: pads.Dataset) -> Survey:
     found = Survey()
     worst = Lowest(WORST)
     strata = {flag.name: Lowest(_A_FLAG) for flag in FLAGS}
-    unflagged = Lowest(_UNFLAGGED)
+    unflagged, anyone = Lowest(_UNFLAGGED), Lowest(SAMPLES)
     groups: dict[tuple[str, ...], Lowest] = {}
     for chunk in chunks(dataset, _COLUMNS):
         numbers = {name: chunk.numbers(name) for name in FLAG_COLUMNS}
         raised = {flag.name: flag.raised(numbers) for flag in FLAGS}
+        found.known |= {name for name in _NEEDED if not np.isnan(numbers[name]).all()}
         flagged = np.logical_or.reduce(list(raised.values()))
         ranks = key_ranks(chunk)
         worst.offer(chunk, numbers["confidence"], ~np.isnan(numbers["confidence"]))
         unflagged.offer(chunk, ranks, ~flagged)
+        anyone.offer(chunk, ranks, np.ones_like(flagged))
         for name, rows in raised.items():
             strata[name].offer(chunk, ranks, rows)
             found.flags[name] += int(rows.sum())
@@ -133,7 +138,8 @@ def survey(dataset: pads.Dataset) -> Survey:
                 if key in groups or len(groups) < _SAMPLED_GROUPS:
                     groups.setdefault(key, Lowest(_A_GROUP)).offer(chunk, ranks, codes == number)
     lists = [*strata.values(), *groups.values(), unflagged]
-    found.samples = in_turns((stratum.places() for stratum in lists), SAMPLES)
+    kinds = in_turns((stratum.places() for stratum in lists), SAMPLES)
+    found.samples = in_turns([[*kinds, *anyone.places()]], SAMPLES)
     found.worst = worst.places()
     return found
 

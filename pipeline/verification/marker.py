@@ -55,7 +55,7 @@ def load_marker(paths: DatasetPaths, unit: str) -> Marker:
         _require_counts(
             marker.rows, marker.done, marker.failed, marker.generation, marker.compacted
         )
-        _require_counts(*marker.failed_rows)
+        _require_counts(*marker.failed_rows, *marker.errors.values())
         _require_files(paths, marker.files)
         if not isinstance(marker.settings_hash, str):
             raise TypeError(f"settings_hash is {marker.settings_hash!r}")
@@ -117,6 +117,10 @@ def marker_faults(marker: Marker, settings: Mapping[str, Any], plan: Plan | None
         yield f"{marker.rows} rows in, {marker.done} + {marker.failed} out"
     if marker.failed != len(marker.failed_rows):
         yield f"{marker.failed} rows failed, but it names {len(marker.failed_rows)}"
+    elif len({row for row in marker.failed_rows if row < marker.rows}) < marker.failed:
+        yield f"failed_rows names a row twice, or one that is not among its {marker.rows}"
+    if marker.failed != sum(marker.errors.values()):
+        yield f"{marker.failed} rows failed, but its errors are {marker.errors}"
     if plan is not None:
         planned = plan.rows_of(marker.unit)
         if planned is None:

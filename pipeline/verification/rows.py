@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, BinaryIO
@@ -13,6 +14,7 @@ from ..paths import DatasetPaths
 from ..stored_content import Damaged, open_stored
 from .marker import load_marker
 from .picture import Form, picture_faults
+from .schemas import Schemas
 from .stored_rows import StoredRow, error_rows, parquet_rows, shard_rows
 
 # Gives the broken promises it finds, one line each.
@@ -29,33 +31,49 @@ class Owner:
 
     Attributes:
       name: for messages.
-      expected, expected_failed: rows that are to be in `data/` and `errors/`.
+      expected: rows that are to be in `data/`.
+      expected_errors: rows that are to be in `errors/`, by class.
       wanted: which of its pictures are looked at, counted from 0; None for all.
       alone: whether this is a unit all of whose rows are in its own files.
       listed: a unit's files by path; those that a row names are taken out.
       names: of a unit's pictures that are columns; no two are the same.
-      rows, failed, pictures: found.
-      balance: sum of hashes of the rows in `data/`, less that of the rows in `shards/`.
+      sorted: whether its rows are to be in the order of their keys.
+      rows, errors, pictures: found.
+      balance: sum of hashes of the rows in `data/`, less that of the rows in `shards/`; without
+        shards, of the pictures that rows name, less those that a unit has and none of its own names.
       whole: whether every file could be read.
     """
 
     name: str
     expected: int
-    expected_failed: int
+    expected_errors: Mapping[str, int]
     wanted: frozenset[int] | None
     alone: bool
+    sorted: bool = False
     listed: dict[str, StoredFile] | None = None
     names: set[str | None] = field(default_factory=set)
     rows: int = 0
-    failed: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
     pictures: int = 0
     balance: int = 0
     whole: bool = True
 
-    def weigh(self, row: StoredRow, sign: int) -> None:
-        """Puts a row on one side of the balance."""
-        value = int.from_bytes(hashlib.blake2b(row.text, digest_size=8).digest(), "little")
+    def weigh(self, text: bytes, sign: int) -> None:
+        """Puts a row, or the name of a picture, on one side of the balance."""
+        value = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
         self.balance = (self.balance + sign * value) % SUMS
+
+    def close(self) -> None:
+        """Weighs the pictures of those rows that stand elsewhere."""
+        if not self.alone:
+            for path in self.unnamed():
+                self.weigh(path.encode(), -1)
+
+    def unnamed(self) -> Iterator[str]:
+        """Gives the pictures that no row of its own files names."""
+        for path in self.listed or ():
+            if path.startswith(("images/", "masks/")):
+                yield path
 
 
 @dataclass(frozen=True)
@@ -81,23 +99,20 @@ class RowChecks:
     Args:
       paths: of the dataset.
       settings: the content of `dataset.json`.
-      partitions: columns that are Hive folders.
-      pictures: columns that hold pictures.
+      schemas: of the rows.
     """
 
     def __init__(
         self,
         paths: DatasetPaths,
         settings: Mapping[str, Any],
-        partitions: Iterable[str],
-        pictures: tuple[str, ...],
+        schemas: Schemas,
     ) -> None:
         self._paths = paths
         self._hash = settings["settings_hash"]
         self._layout = settings["settings"]["layout"]
         self._form = Form.of(settings["settings"])
-        self._partitions = frozenset(partitions)
-        self._pictures = pictures
+        self._schemas = schemas
         self.looked_at = 0
         self._files_of = lru_cache(_MARKERS)(self._load_files)
 
@@ -128,22 +143,32 @@ class RowChecks:
 
     def _within(self, path: str, owner: Owner, content: BinaryIO) -> Iterator[Check]:
         if path.startswith("errors/"):
-            owner.failed += error_rows(content)
-        elif path.startswith("shards/"):
-            for row in shard_rows(content, self._partitions):
-                owner.weigh(row, -1)
+            owner.errors += error_rows(content, self._schemas.errors)
+            return
+        if path.startswith("shards/"):
+            for row in shard_rows(content, self._schemas.partitions):
+                owner.weigh(row.text, -1)
                 if self._looks_at_next(owner):
                     yield self._check(path, row, row.image, row.mask)
-        elif self._layout == "webdataset":
-            for row in parquet_rows(content, whole=True):
-                owner.rows += 1
-                owner.weigh(row, 1)
-        else:
-            for row in parquet_rows(content, self._pictures):
-                owner.rows += 1
-                check = self._row(path, owner, row)
-                if self._looks_at_next(owner):
-                    yield check
+            return
+        form = self._schemas.form(path)
+        before = ""
+        for row in parquet_rows(
+            content, form, self._schemas.pictures, whole=self._layout == "webdataset"
+        ):
+            owner.rows += 1
+            key = row.columns["key"] or ""
+            if owner.sorted and key.encode() < before.encode():
+                yield found(_line(path, row, f"it stands behind {before!r}: rows are not sorted"))
+            before = key
+            if (fault := self._schemas.row_fault(row.columns, form.folder)) is not None:
+                yield found(_line(path, row, fault))
+            if self._layout == "webdataset":
+                owner.weigh(row.text, 1)
+                continue
+            check = self._row(path, owner, row)
+            if self._looks_at_next(owner):
+                yield check
 
     def _looks_at_next(self, owner: Owner) -> bool:
         owner.pictures += 1
@@ -159,9 +184,12 @@ class RowChecks:
                 owner.names.add(row.name)
             return self._check(path, row, row.image, row.mask)
         claimed = None
+        named = (row.columns["image_path"], row.columns["mask_path"])
         if owner.listed is not None:
-            named = (row.columns["image_path"], row.columns["mask_path"])
             claimed = {name: owner.listed.pop(name, None) for name in named}
+        else:
+            for name in filter(None, named):
+                owner.weigh(name.encode(), 1)
         return lambda: self._with_files(path, row, claimed)
 
     def _with_files(
@@ -217,16 +245,21 @@ def closing_faults(owner: Owner) -> Iterator[str]:
     """Checks what all files of a unit hold together, once they were gone through."""
     if not owner.whole:
         return
-    if (owner.rows, owner.failed) != (owner.expected, owner.expected_failed):
+    failed, expected_failed = owner.errors.total(), sum(owner.expected_errors.values())
+    if (owner.rows, failed) != (owner.expected, expected_failed):
         yield (
-            f"{owner.name}: there are {owner.rows} rows in data/ and {owner.failed} in errors/, "
-            f"and not {owner.expected} and {owner.expected_failed}"
+            f"{owner.name}: there are {owner.rows} rows in data/ and {failed} in errors/, "
+            f"and not {owner.expected} and {expected_failed}"
+        )
+    elif owner.errors != owner.expected_errors:
+        yield (
+            f"{owner.name}: its rows in errors/ are {dict(owner.errors)} by their class, "
+            f"and not {dict(owner.expected_errors)}"
         )
     if not owner.alone:
         return
-    for path in owner.listed or ():
-        if path.startswith(("images/", "masks/")):
-            yield f"{path}: no row names this picture"
+    for path in owner.unnamed():
+        yield f"{path}: no row names this picture"
     if owner.balance:
         yield f"{owner.name}: its rows in data/ are not those in shards/"
 
