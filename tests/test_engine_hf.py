@@ -184,8 +184,11 @@ def test_models_that_give_no_mask_by_themselves_are_refused(tmp_path):
 
 
 REMOTE_CODE = """
+import pathlib
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
+
+pathlib.Path(RAN).touch()
 
 class GreyConfig(PretrainedConfig):
     model_type = "grey"
@@ -213,7 +216,7 @@ def with_code(tmp_path, monkeypatch):
     )
     folder = tmp_path / "grey"
     folder.mkdir()
-    (folder / "grey.py").write_text(REMOTE_CODE)
+    (folder / "grey.py").write_text(REMOTE_CODE.replace("RAN", repr(str(folder / "ran"))))
     auto = {"AutoConfig": "grey.GreyConfig", "AutoModelForImageSegmentation": "grey.Grey"}
     config = {"architectures": ["Grey"], "auto_map": auto, "model_type": "grey"}
     (folder / "config.json").write_text(json.dumps(config))
@@ -230,7 +233,9 @@ def test_code_of_the_repository_runs_only_when_it_is_trusted_and_pinned(with_cod
         options = {**check, "trust_remote_code": True, "revision": revision}
         with pytest.raises(EngineUnusable, match="40 digits of a commit"):
             registry.create("hf", options)
+    assert not os.path.exists(os.path.join(with_code, "ran"))
     made = engine(with_code, resolution=32, trust_remote_code=True, revision="0" * 40)
+    assert os.path.exists(os.path.join(with_code, "ran"))
     grey = np.full((40, 40, 3), 102, np.uint8)  # 0.4: the mean of its red
     (matte,) = made.predict([grey])
     expected = 1 / (1 + np.exp(-2 * np.mean([0, -0.1 / 0.25, -0.2 / 0.3])))

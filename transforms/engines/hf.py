@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .catalog import BUILT_IN
 from .contract import EngineUnusable
 from .hub import is_commit
-from .model_files import ModelFiles, fetch_files
+from .model_files import ModelFiles, fetch_files, is_folder
 from .preprocessing import IMAGENET, Preprocessing
 from .torch_engine import WEIGHTS, TorchEngine
 
@@ -54,7 +54,10 @@ class HuggingFaceEngine(TorchEngine):
 
     def files(self) -> ModelFiles:
         """Brings the model's files here."""
-        return fetch_files(self.model, self.revision, (WEIGHTS, "config.json"), (_PROCESSOR,))
+        # A folder whose code is to be run is pinned by word alone: there is nothing to look it up in.
+        said = self.trust_remote_code and is_folder(self.model)
+        revision = None if said else self.revision
+        return fetch_files(self.model, revision, (WEIGHTS, "config.json"), (_PROCESSOR,))
 
     def usual_size(self) -> tuple[int, int]:
         """Gives height and width of what the network sees."""
