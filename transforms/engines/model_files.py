@@ -126,13 +126,22 @@ def read_config(model: str, revision: str | None) -> dict[str, Any]:
     else:
         folder, _ = download(model, revision, ("config.json",))
         data = (folder / "config.json").read_bytes()
+    return parse_object(model, "config.json", data)
+
+
+def parse_object(model: str, name: str, data: bytes) -> dict[str, Any]:
+    """Parses a file of a model that holds a JSON object.
+
+    Raises:
+      EngineUnusable: it holds something else.
+    """
     try:
-        config = json.loads(data)
+        content = json.loads(data)
     except ValueError as error:
-        raise EngineUnusable(f"--model {model}: config.json is no JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise EngineUnusable(f"--model {model}: config.json holds no JSON object")
-    return config
+        raise EngineUnusable(f"--model {model}: {name} is no JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise EngineUnusable(f"--model {model}: {name} holds no JSON object")
+    return content
 
 
 def cache_folder() -> Path:
