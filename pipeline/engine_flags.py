@@ -33,8 +33,12 @@ def share_out(given: Mapping[str, Any], names: Sequence[str]) -> dict[str, dict[
     shares: dict[str, dict[str, Any]] = {name: {} for name in names}
     for flag in registry.OPTIONS:
         value = given.get(flag)
-        if value in (None, False):
+        if value in (None, False) or (not names and registry.asks_nothing(flag, value)):
             continue
+        if not names:
+            raise UsageError(
+                f"--{flag} is for engines that run here, and --engine names hosted ones"
+            )
         named: dict[str, Any] = {}
         for each in value if isinstance(value, list) else [value]:
             name, content = _split(flag, each, names) if isinstance(value, list) else ("", each)
@@ -73,6 +77,6 @@ def _takers(flag: str, content: Any, names: Sequence[str]) -> Sequence[str]:
 
 
 def _number(flag: str, text: Any) -> int:
-    if not str(text).isdigit():
+    if not str(text).isdecimal():
         raise UsageError(f"--{flag} is a number of pixels: given {text!r}")
     return int(text)

@@ -99,6 +99,10 @@ def _wanted(given: EngineOptions, names: list[str]) -> dict[str, dict[str, Any]]
     except registry.EngineUnusable as error:
         raise UsageError(str(error)) from error
     if given.batch_size != "auto":
+        if not names:
+            raise UsageError(
+                "--batch_size is for engines that run here, and --engine names hosted ones"
+            )
         for options in wanted.values():
             options["batch_size"] = int(given.batch_size)
     return wanted

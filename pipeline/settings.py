@@ -223,7 +223,7 @@ def quiet_seconds(watch: float | None) -> float:
 
 def _chain(output: Any, workers: Any, options: PipelineOptions) -> ChainSettings:
     batch_size = options.view_as(EngineOptions).batch_size
-    if batch_size != "auto" and not (batch_size.isdigit() and int(batch_size) > 0):
+    if batch_size != "auto" and not (batch_size.isdecimal() and int(batch_size) > 0):
         raise UsageError(f"--batch_size is auto or a number from 1 on: given {batch_size!r}")
     try:
         background = parse_background(output.background) if output.background else None

@@ -192,6 +192,42 @@ def test_other_networks_weights_are_refused(tmp_path: Path) -> None:
         ISNet.from_pretrained(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("bb.layers.0.blocks.0.attn.relative_position_bias_table", (49,)),
+        ("bb.layers.1.blocks.0.attn.relative_position_bias_table", (49, 0)),
+        ("bb.patch_embed.proj.weight", ()),
+    ],
+)
+def test_shapes_that_show_no_backbone_are_named(name: str, shape: tuple[int, ...]) -> None:
+    published = {key: value for key, (value, _) in published_keys("swin_t").items()}
+    with pytest.raises(ValueError, match=re.escape(f"{name} is {list(shape)}")):
+        BiRefNetConfig.from_shapes({**published, name: shape}, "rmbg2")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "no whole safetensors file, with 0 bytes"),
+        (b"<!doctype html>" * 9, "no whole safetensors file, with 135 bytes"),
+        (None, "no whole safetensors file, with 1,000,000 bytes"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n", "pointer of Git LFS"),
+    ],
+)
+def test_a_damaged_file_is_named(
+    folder: Path, tmp_path: Path, content: bytes | None, expected: str
+) -> None:
+    whole = (folder / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(whole[: 10**6] if content is None else content)
+    for load in (lambda: BiRefNet.from_pretrained(tmp_path, patch_order="rmbg2"),
+                 lambda: ISNet.from_pretrained(tmp_path)):  # fmt: skip
+        with pytest.raises(ValueError, match=expected) as refused:
+            load()
+        assert str(tmp_path / "model.safetensors") in str(refused.value)
+        assert "\n" not in str(refused.value)
+
+
 def test_a_folder_without_weights_says_so(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"holds no model\.safetensors"):
         BiRefNet.from_pretrained(tmp_path, patch_order="rmbg2")

@@ -71,6 +71,15 @@ def test_the_later_value_counts_and_one_with_a_name_before_one_without() -> None
         ),
         (["--engine", "birefnet", "--resolution", "huge"], "--resolution is a number of pixels"),
         (["--engine", "grabcut", "--model", "a"], "--model: engine grabcut has no such option"),
+        (["--engine", "birefnet", "--resolution", "²"], "--resolution is a number of pixels"),
+        (["--engine", "fal-bria", "--model", "a"], "--model is for engines that run here, and"),
+        (["--engine", "fal-bria", "--device", "cuda"], "--device is for engines that run here"),
+        (["--engine", "fal-bria", "--compile"], "--compile is for engines that run here, and"),
+        (
+            ["--engine", "fal-bria", "--batch_size", "4"],
+            "--batch_size is for engines that run here",
+        ),
+        (["--engine", "os:sep"], "--engine os:sep: os:sep is no class"),
         (["--engine", "nothing,grabcut", "--model", "a"], "no engine called 'nothing'"),
     ],
 )
@@ -79,6 +88,10 @@ def test_what_is_not_clear_is_refused_in_one_line(flags: list[str], expected: st
         shares(*flags)
     assert expected in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_what_hosted_engines_do_anyway_may_be_asked_of_them() -> None:
+    assert shares("--engine", "fal-bria", "--device", "auto", "--dtype", "auto") == {}
 
 
 def test_a_chain_of_two_models_runs(tmp_path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -174,6 +175,53 @@ def test_weights_that_are_not_all_there_are_refused(saved, tmp_path):
         engine(str(folder))
 
 
+def changed(saved, folder, name, content):
+    """Copies a saved model and changes a JSON file of it: some keys, or the whole text."""
+    shutil.copytree(saved, folder)
+    path = folder / name
+    if isinstance(content, dict):
+        content = json.dumps({**json.loads(path.read_text()), **content})
+    path.write_text(content)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options", "expected"),
+    [
+        ("config.json", "[]", {}, "config.json holds no JSON object"),
+        ("config.json", "{", {}, "config.json is no JSON"),
+        ("preprocessor_config.json", "[]", {}, "preprocessor_config.json holds no JSON object"),
+        ("preprocessor_config.json", "{}", {}, "--resolution is missing"),
+        ("config.json", {"architectures": ["BiRefNet"]}, {}, "--engine rmbg-2.0 or birefnet runs"),
+        ("config.json", {"architectures": ["BriaRMBG"]}, {}, "--engine rmbg-1.4 runs it without"),
+        ("config.json", {"architectures": None}, {}, "names no architecture"),
+        (
+            "config.json",
+            {"decoder_hidden_size": 24},
+            {},
+            r"fit its config.json, such as decode_head.batch_norm.bias, which is \[16\] and not \[24",
+        ),
+        ("config.json", {}, {"resolution": 1}, "takes no picture of 1×1 pixels, which --resol"),
+    ],
+)
+def test_what_a_folder_says_and_cannot_be_is_found_before_a_run(
+    saved, tmp_path, capfd, name, content, options, expected
+):
+    folder = changed(saved, tmp_path / "model", name, content)
+    with pytest.raises(EngineUnusable, match=expected) as refused:
+        registry.check("hf", registry.create("hf", {"model": folder, **options}))
+    assert "\n" not in str(refused.value)
+    assert "".join(capfd.readouterr()) == ""
+
+
+def test_a_network_that_gives_no_numbers_is_found_before_a_run(tmp_path):
+    model = segformer(CLASSES)
+    model.decode_head.classifier.bias.data[0] = torch.nan
+    folder = save(model, tmp_path / "model")
+    with pytest.raises(EngineUnusable, match="takes no picture of 96×64 pixels"):
+        registry.check("hf", registry.create("hf", {"model": folder}))
+
+
 def test_models_that_give_no_mask_by_themselves_are_refused(tmp_path):
     config = ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=1, image_size=32)
     folder = save(ViTForImageClassification(config), tmp_path / "vit")
@@ -184,8 +232,11 @@ def test_models_that_give_no_mask_by_themselves_are_refused(tmp_path):
 
 
 REMOTE_CODE = """
+import pathlib
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
+
+pathlib.Path(RAN).touch()
 
 class GreyConfig(PretrainedConfig):
     model_type = "grey"
@@ -213,7 +264,7 @@ def with_code(tmp_path, monkeypatch):
     )
     folder = tmp_path / "grey"
     folder.mkdir()
-    (folder / "grey.py").write_text(REMOTE_CODE)
+    (folder / "grey.py").write_text(REMOTE_CODE.replace("RAN", repr(str(folder / "ran"))))
     auto = {"AutoConfig": "grey.GreyConfig", "AutoModelForImageSegmentation": "grey.Grey"}
     config = {"architectures": ["Grey"], "auto_map": auto, "model_type": "grey"}
     (folder / "config.json").write_text(json.dumps(config))
@@ -230,7 +281,9 @@ def test_code_of_the_repository_runs_only_when_it_is_trusted_and_pinned(with_cod
         options = {**check, "trust_remote_code": True, "revision": revision}
         with pytest.raises(EngineUnusable, match="40 digits of a commit"):
             registry.create("hf", options)
+    assert not os.path.exists(os.path.join(with_code, "ran"))
     made = engine(with_code, resolution=32, trust_remote_code=True, revision="0" * 40)
+    assert os.path.exists(os.path.join(with_code, "ran"))
     grey = np.full((40, 40, 3), 102, np.uint8)  # 0.4: the mean of its red
     (matte,) = made.predict([grey])
     expected = 1 / (1 + np.exp(-2 * np.mean([0, -0.1 / 0.25, -0.2 / 0.3])))

@@ -124,6 +124,7 @@ def test_another_engine_into_the_same_dataset_is_refused(manifest, tiny, on_one_
         (["--onnx_mean", "0,0,0"], "has no such option"),
         (["--engine", "birefnet-dynamic", "--compile"], "--compile needs one working size"),
         (["--engine", "rmbg-1.4"], "does not hold the weights of ISNet"),
+        (["--revision", "v9"], "--revision v9: /"),
         (["--model", "."], "holds no model.safetensors"),
     ],
 )

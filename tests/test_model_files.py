@@ -130,6 +130,40 @@ def test_what_is_not_there_is_said_in_one_line(store, tmp_path):
         read_config(str(tmp_path), None)
 
 
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("pytorch_model.bin",), "but pytorch_model.bin, and pickles are not opened"),
+        (("model.pth",), r"torch.load\('model.pth', weights_only=True\), 'model.safetensors'\)"),
+        (
+            ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"),
+            "but model-00001-of-00002.safetensors and so on: its 2 pieces have to be one file",
+        ),
+        (("config.json",), "holds no model.safetensors$"),
+    ],
+)
+def test_weights_in_another_form_are_named(tmp_path, names, expected):
+    for name in names:
+        (tmp_path / name).write_bytes(b"weights")
+    with pytest.raises(EngineUnusable, match=expected) as refused:
+        fetch_files(str(tmp_path), None, WEIGHTS)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_folder_has_no_revisions(store, tmp_path):
+    (tmp_path / WEIGHTS[0]).write_bytes(b"weights")
+    for folder in (str(tmp_path), store):
+        assert fetch_files(folder, "main", WEIGHTS)  # which names of engines stand for
+        with pytest.raises(EngineUnusable, match=f"--revision v9: {folder} is a folder"):
+            fetch_files(folder, "v9", WEIGHTS)
+
+
+def test_a_file_in_place_of_its_folder_is_said(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    with pytest.raises(EngineUnusable, match=r"is a file: give the folder of model\.saf"):
+        fetch_files(str(tmp_path / "model.safetensors"), None, WEIGHTS)
+
+
 # The hub
 
 

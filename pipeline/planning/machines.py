@@ -98,7 +98,7 @@ def find_machine(name: str, gpu: str | None = None) -> Machine:
     if gpu is None:
         return machine
     kind, _, count = gpu.partition(":")
-    if count and not (count.isdigit() and int(count)):
+    if count and not (count.isdecimal() and int(count)):
         raise UsageError(f"--gpu is TYPE or TYPE:COUNT: given {gpu!r}")
     if machine.gpus and (kind, int(count or machine.gpus)) != (machine.gpu_kind, machine.gpus):
         raise UsageError(

@@ -67,15 +67,15 @@ class BiRefNetConfig(PretrainedConfig):
           patch_order: `rmbg2` or `birefnet`.
 
         Raises:
-          ValueError: a parameter that shows the backbone is not there.
+          ValueError: a parameter that shows the backbone is not there, or has no such shape.
         """
         depths = [_block_count(shapes, stage) for stage in range(4)]
         tables = [
-            _shape(shapes, f"bb.layers.{stage}.blocks.0.attn.relative_position_bias_table")
+            _shape(shapes, f"bb.layers.{stage}.blocks.0.attn.relative_position_bias_table", 2)
             for stage in range(4)
         ]
         return cls(
-            embed_dim=_shape(shapes, "bb.patch_embed.proj.weight")[0],
+            embed_dim=_shape(shapes, "bb.patch_embed.proj.weight", 4)[0],
             depths=depths,
             num_heads=[table[1] for table in tables],
             window=(round(tables[0][0] ** 0.5) + 1) // 2,
@@ -89,11 +89,14 @@ def _block_count(shapes: Mapping[str, Sequence[int]], stage: int) -> int:
     return len({name[len(start) :].split(".")[0] for name in shapes if name.startswith(start)})
 
 
-def _shape(shapes: Mapping[str, Sequence[int]], name: str) -> Sequence[int]:
-    """Looks a parameter up."""
+def _shape(shapes: Mapping[str, Sequence[int]], name: str, axes: int) -> Sequence[int]:
+    """Looks up a parameter that has so many axes, none of them empty."""
     if name not in shapes:
         raise ValueError(f"these are not the weights of a BiRefNet: {name} is missing")
-    return shapes[name]
+    shape = shapes[name]
+    if len(shape) != axes or 0 in shape:
+        raise ValueError(f"these are not the weights of a BiRefNet: {name} is {list(shape)}")
+    return shape
 
 
 class BiRefNet(PreTrainedModel):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .catalog import BUILT_IN
 from .contract import EngineUnusable
 from .hub import is_commit
-from .model_files import ModelFiles, fetch_files
+from .model_files import ModelFiles, fetch_files, is_folder, parse_object
 from .preprocessing import IMAGENET, Preprocessing
 from .torch_engine import WEIGHTS, TorchEngine
 
@@ -19,6 +18,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 _PROCESSOR = "preprocessor_config.json"
+_OURS = {"BiRefNet": "rmbg-2.0 or birefnet", "BriaRMBG": "rmbg-1.4"}
+"""Which engines run what published code calls so."""
+
 _BICUBIC = 3  # in Pillow's numbering, which these files use
 
 
@@ -54,7 +56,10 @@ class HuggingFaceEngine(TorchEngine):
 
     def files(self) -> ModelFiles:
         """Brings the model's files here."""
-        return fetch_files(self.model, self.revision, (WEIGHTS, "config.json"), (_PROCESSOR,))
+        # A folder whose code is to be run is pinned by word alone: there is nothing to look it up in.
+        said = self.trust_remote_code and is_folder(self.model)
+        revision = None if said else self.revision
+        return fetch_files(self.model, revision, (WEIGHTS, "config.json"), (_PROCESSOR,))
 
     def usual_size(self) -> tuple[int, int]:
         """Gives height and width of what the network sees."""
@@ -62,14 +67,14 @@ class HuggingFaceEngine(TorchEngine):
 
     def network(self, files: ModelFiles) -> nn.Module:
         """Loads the model, and learns from its files what it wants to see."""
-        from .hf_networks import load_network
+        from .hf_networks import load_network, try_network
 
-        config = json.loads((files.folder / "config.json").read_text())
-        processor = _read_processor(files.folder)
+        config = self._read(files.folder / "config.json")
+        remote = self._needs_own_code(config)
+        processor = self._read(files.folder / _PROCESSOR)
         self.preprocessing = preprocessing_of(processor)
         self._size = self._size_of(processor, config)
-        remote = self._needs_own_code(config)
-        return load_network(
+        network = load_network(
             self.model if files.commit and remote else str(files.folder),
             files.commit or None,
             architecture=config["architectures"][0],
@@ -77,6 +82,11 @@ class HuggingFaceEngine(TorchEngine):
             flipped=bool(processor.get("do_flip_channel_order")),
             remote=remote,
         )
+        try_network(network, self.model, self._size)
+        return network
+
+    def _read(self, path: Path) -> dict[str, Any]:
+        return parse_object(self.model, path.name, path.read_bytes() if path.is_file() else b"{}")
 
     def _labels(self) -> list[str] | None:
         given = self.subject_labels
@@ -104,6 +114,7 @@ class HuggingFaceEngine(TorchEngine):
         if self.trust_remote_code:
             return True
         native = next((entry.name for entry in BUILT_IN if entry.model == self.model), None)
+        native = native or _OURS.get(architectures[0])
         instead = f"--engine {native} runs it without; " if native else ""
         raise EngineUnusable(
             f"--model {self.model}: {architectures[0]} is not part of transformers; {instead}"
@@ -147,8 +158,3 @@ def preprocessing_of(processor: Mapping[str, Any]) -> Preprocessing:
         std=tuple(value / c for value in std),
         mode="bicubic" if processor.get("resample") == _BICUBIC else "bilinear",
     )
-
-
-def _read_processor(folder: Path) -> dict[str, Any]:
-    path = folder / _PROCESSOR
-    return json.loads(path.read_text()) if path.is_file() else {}

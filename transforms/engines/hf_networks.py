@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 import transformers
 from torch import Tensor, nn
+from transformers.utils import logging
 
 from .contract import EngineUnusable
 
@@ -89,16 +91,24 @@ def load_network(
     home = transformers.AutoModelForImageSegmentation if remote else None
     home = home or getattr(transformers, architecture)
     try:
-        model, report = home.from_pretrained(
-            source,
-            revision=revision,
-            trust_remote_code=remote,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
+        with _quiet():
+            model, report = home.from_pretrained(
+                source,
+                revision=revision,
+                trust_remote_code=remote,
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are refused below, by name
+            )
     except Exception as error:
-        told = " ".join(str(error).split())[:300]
-        raise EngineUnusable(f"--model {source}: {type(error).__name__}: {told}") from error
+        raise EngineUnusable(f"--model {source}: {_told(error)}") from error
+    unfit = sorted(report["mismatched_keys"])
+    if unfit:
+        name, stored, due = unfit[0]
+        raise EngineUnusable(
+            f"--model {source}: {len(unfit)} weights do not fit its config.json, such as {name}, "
+            f"which is {list(stored)} and not {list(due)}"
+        )
     missing = sorted(report["missing_keys"])
     if missing:
         raise EngineUnusable(
@@ -106,6 +116,43 @@ def load_network(
             f"such as {missing[0]}"
         )
     return Subject(model.float().eval(), _reader(architecture, model, labels, remote), flipped)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps transformers' progress bar and its report of what is told in one line otherwise."""
+    shows, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if shows:
+            logging.enable_progress_bar()
+
+
+def try_network(network: nn.Module, model: str, size: tuple[int, int]) -> None:
+    """Puts a grey picture through, since what a network takes shows nowhere else.
+
+    Raises:
+      EngineUnusable: it does not pass, or no map of finite numbers comes out.
+    """
+    height, width = size
+    try:
+        with torch.no_grad():
+            result = network(torch.zeros(1, 3, height, width))
+        if result.dim() != 4 or result.shape[:2] != (1, 1) or not result.isfinite().all():
+            raise ValueError(f"what comes out is no map of numbers but {list(result.shape)}")
+    except Exception as error:
+        raise EngineUnusable(
+            f"--model {model} takes no picture of {width}×{height} pixels, which --resolution can "
+            f"change: {_told(error)}"
+        ) from error
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def _reader(

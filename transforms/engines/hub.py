@@ -9,6 +9,8 @@ from pathlib import Path
 
 from .contract import EngineUnusable
 
+DEFAULT_BRANCH = "main"
+
 _COMMIT_DIGITS = 40
 
 

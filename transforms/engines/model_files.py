@@ -13,12 +13,13 @@ from typing import Any, TypeVar
 
 from .. import storage
 from .contract import EngineUnusable
-from .hub import download
+from .hub import DEFAULT_BRANCH, download
 
 CACHE_VARIABLE = "ALPHABEAM_CACHE"
 """Environment variable: the folder for copies of remote weights (~/.cache/alphabeam)."""
 
 _CHUNK = 1 << 24  # bytes
+_PICKLES = (".bin", ".ckpt", ".pt", ".pth")  # what PyTorch's own weights are called
 
 Result = TypeVar("Result")
 
@@ -53,22 +54,42 @@ def fetch_files(
 
     Args:
       model: a folder, an fsspec URI of one, or a hub id such as `briaai/RMBG-2.0`.
-      revision: branch, tag or commit of the hub; None for its default branch.
+      revision: branch, tag or commit of the hub; None for its default branch. A folder has none.
       names: what is needed, the weights first.
       optional: what is taken along where it is there.
 
     Raises:
       EngineUnusable: they cannot be had; the message says in one line what would do.
     """
-    if not _is_folder(model):
+    if not is_folder(model):
+        if storage.is_local(model) and os.path.isfile(storage.local_path(model)):
+            raise EngineUnusable(f"--model {model} is a file: give the folder of {names[0]}")
         return ModelFiles(*download(model, revision, names, optional))
+    if revision not in (None, DEFAULT_BRANCH):
+        raise EngineUnusable(
+            f"--revision {revision}: {model} is a folder; revisions are of hub ids"
+        )
     if not storage.is_local(model):
         return ModelFiles(_copied(model, names, optional))
     folder = Path(storage.local_path(model))
     for name in names:
         if not (folder / name).is_file():
-            raise EngineUnusable(f"--model {model}: the folder holds no {name}")
+            raise EngineUnusable(f"--model {model}: the folder holds no {name}{_instead(folder)}")
     return ModelFiles(folder)
+
+
+def _instead(folder: Path) -> str:
+    """Names weights that a folder holds in another form, and what would make them of use."""
+    pieces = sorted(path.name for path in folder.glob("*-of-*.safetensors"))
+    if pieces:
+        return f", but {pieces[0]} and so on: its {len(pieces)} pieces have to be one file"
+    pickles = sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLES)
+    if not pickles:
+        return ""
+    return (
+        f", but {pickles[0]}, and pickles are not opened: safetensors.torch.save_file(torch.load("
+        f"{pickles[0]!r}, weights_only=True), 'model.safetensors') makes the file of it"
+    )
 
 
 def fetch_file(model: str) -> tuple[ModelFiles, str]:
@@ -99,19 +120,28 @@ def read_config(model: str, revision: str | None) -> dict[str, Any]:
     Raises:
       EngineUnusable: it cannot be had, or is no JSON object.
     """
-    if _is_folder(model):
+    if is_folder(model):
         uri = storage.join(model, "config.json")
         data = _guarded(model, lambda: storage.read_bytes(uri) if storage.exists(uri) else b"{}")
     else:
         folder, _ = download(model, revision, ("config.json",))
         data = (folder / "config.json").read_bytes()
+    return parse_object(model, "config.json", data)
+
+
+def parse_object(model: str, name: str, data: bytes) -> dict[str, Any]:
+    """Parses a file of a model that holds a JSON object.
+
+    Raises:
+      EngineUnusable: it holds something else.
+    """
     try:
-        config = json.loads(data)
+        content = json.loads(data)
     except ValueError as error:
-        raise EngineUnusable(f"--model {model}: config.json is no JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise EngineUnusable(f"--model {model}: config.json holds no JSON object")
-    return config
+        raise EngineUnusable(f"--model {model}: {name} is no JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise EngineUnusable(f"--model {model}: {name} holds no JSON object")
+    return content
 
 
 def cache_folder() -> Path:
@@ -120,7 +150,7 @@ def cache_folder() -> Path:
     return Path(given) if given else Path.home() / ".cache" / "alphabeam"
 
 
-def _is_folder(model: str) -> bool:
+def is_folder(model: str) -> bool:
     """Tells folders and URIs from hub ids."""
     return not storage.is_local(model) or os.path.isdir(storage.local_path(model))
 

@@ -217,7 +217,7 @@ class OnnxEngine:
         asked = str(self.onnx_output)
         if asked in names:
             return asked
-        if asked.lstrip("-").isdigit() and -len(names) <= int(asked) < len(names):
+        if asked.removeprefix("-").isdecimal() and -len(names) <= int(asked) < len(names):
             return names[int(asked)]
         raise EngineUnusable(f"--onnx_output {asked}: the file has {', '.join(names)}")
 
@@ -250,7 +250,7 @@ def _provider(device: str) -> tuple[str, int]:
     if device == "auto":
         device = "cuda" if _PROVIDERS["cuda"] in there else "cpu"
     kind, _, number = device.partition(":")
-    if kind not in _PROVIDERS or not (number or "0").isdigit():
+    if kind not in _PROVIDERS or not (number or "0").isdecimal():
         raise EngineUnusable(f"--device {device}: it can be auto, cpu, cuda, cuda:N or mps")
     if _PROVIDERS[kind] not in there:
         raise EngineUnusable(

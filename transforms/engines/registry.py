@@ -21,7 +21,7 @@ OPTIONS = (
     "onnx_activation",
 )  # fmt: skip
 
-# What an engine that knows nothing of them does anyway.
+# What an engine that knows nothing of these options does anyway.
 _HARMLESS = {"device": ("auto", "cpu"), "dtype": ("auto",)}
 
 
@@ -130,14 +130,22 @@ def takes(name: str, option: str) -> bool:
     )
 
 
+def asks_nothing(option: str, value: Any) -> bool:
+    """Tells whether a value of an option holds where nothing knows the option, too."""
+    return value in _HARMLESS.get(option, ())
+
+
 def _class_of(entry: EngineEntry) -> type:
     module, _, attribute = entry.target.partition(":")
     try:
-        return getattr(importlib.import_module(module, __package__), attribute)
+        found = getattr(importlib.import_module(module, __package__), attribute)
     except (ImportError, AttributeError) as error:
         raise EngineUnusable(
             f"--engine {entry.name}: cannot import {entry.target}: {error}"
         ) from error
+    if not isinstance(found, type):
+        raise EngineUnusable(f"--engine {entry.name}: {entry.target} is no class")
+    return found
 
 
 def _implied(entry: EngineEntry, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,9 +174,9 @@ def _supported(name: str, engine_class: type, options: Mapping[str, Any]) -> dic
     for option, value in options.items():
         if option in parameters:
             supported[option] = value
-        elif option == "device" and value not in _HARMLESS["device"]:
+        elif option == "device" and not asks_nothing(option, value):
             raise EngineUnusable(f"--device {value}: engine {name} runs on the CPU only")
-        elif option != "batch_size" and value not in _HARMLESS.get(option, ()):
+        elif option != "batch_size" and not asks_nothing(option, value):
             raise EngineUnusable(
                 f"--{option}: engine {name} has no such option; "
                 f"it has {', '.join(parameters) or 'none'}"

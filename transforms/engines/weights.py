@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers.utils.hub import cached_file
@@ -14,6 +15,8 @@ from transformers.utils.hub import cached_file
 WEIGHTS_NAME = "model.safetensors"
 
 _PREFIXES = ("module.", "_orig_mod.")
+
+_LFS_POINTER = b"version https://git-lfs"
 
 
 def locate_weights(
@@ -59,16 +62,28 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """Reads a safetensors file, without the prefixes that wrappers leave on names.
 
     Raises:
-      ValueError: two names are the same once the prefixes are gone.
+      ValueError: the file is damaged, or two names are the same once the prefixes are gone.
     """
+    try:
+        stored = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} {_damage(path)}: {error}") from error
     state: dict[str, Tensor] = {}
-    for name, tensor in load_file(path).items():
+    for name, tensor in stored.items():
         while name.startswith(_PREFIXES):
             name = name.split(".", 1)[1]
         if name in state:
             raise ValueError(f"{path} holds {name} twice, with and without a wrapper's prefix")
         state[name] = tensor
     return state
+
+
+def _damage(path: Path) -> str:
+    """Says what a file is that is no safetensors file."""
+    with open(path, "rb") as file:
+        if file.read(len(_LFS_POINTER)) == _LFS_POINTER:
+            return "is a pointer of Git LFS in place of the weights (`git lfs pull` brings them)"
+    return f"is no whole safetensors file, with {path.stat().st_size:,} bytes"
 
 
 def load_exactly(model: nn.Module, state: Mapping[str, Tensor], source: object) -> None:

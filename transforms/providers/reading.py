@@ -115,7 +115,7 @@ def segment(request_id: str) -> str:
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Reads `Retry-After` (RFC 9110, 10.2.3) in seconds; a date is taken from the answer's own."""
     value = headers.get("retry-after", "").strip()
-    if value.isdigit():
+    if value.isdecimal():
         return float(value)
     try:
         until = parsedate_to_datetime(value)
