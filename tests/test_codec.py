@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
@@ -145,12 +146,20 @@ def test_16_bit_colour_keeps_its_high_byte(form: str, channels: int) -> None:
         np.testing.assert_array_equal(picture.alpha, deep[..., 3] >> 8)
 
 
-def test_a_tiff_of_12_bits_or_of_dark_for_light_is_read() -> None:
+@pytest.mark.skipif(
+    sys.version_info < (3, 11), reason="the imagecodecs of Python 3.10 cannot write such files"
+)
+def test_a_tiff_of_12_bits_is_read() -> None:
     samples = np.arange(0, 4096, 16, dtype=np.uint16).reshape(16, 16)
-    twelve, inverted = BytesIO(), BytesIO()
+    twelve = BytesIO()
     tifffile.imwrite(twelve, samples, bitspersample=12)
-    tifffile.imwrite(inverted, samples, photometric="miniswhite")
     np.testing.assert_array_equal(read(twelve.getvalue()).rgb, grey3(samples >> 4))
+
+
+def test_a_tiff_of_dark_for_light_is_read() -> None:
+    samples = np.arange(0, 4096, 16, dtype=np.uint16).reshape(16, 16)
+    inverted = BytesIO()
+    tifffile.imwrite(inverted, samples, photometric="miniswhite")
     np.testing.assert_array_equal(read(inverted.getvalue()).rgb, grey3((65535 - samples) >> 8))
 
 

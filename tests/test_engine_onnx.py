@@ -4,9 +4,11 @@ import os
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper
+from packaging.version import Version
 from photographs import photograph, write_manifest
 from PIL import Image
 from test_job import rows_of, run
@@ -46,6 +48,8 @@ def mean_over_colours(name, given="x"):
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
+    if Version(onnxruntime.__version__) < Version("1.25"):
+        pytest.skip(f"onnxruntime {onnxruntime.__version__} has no deformable convolution")
     path = tmp_path_factory.mktemp("onnx") / "birefnet.onnx"
     export_onnx(tiny_birefnet(), path, (96, 96))
     return str(path)
@@ -63,8 +67,6 @@ def test_an_exported_birefnet_gives_the_mattes_of_the_original(exported, tmp_pat
 
 
 def test_an_exported_birefnet_computes_the_same_logits(exported):
-    import onnxruntime
-
     model = tiny_birefnet()
     torch.manual_seed(2)
     x = torch.randn(1, 3, 96, 96)
@@ -227,10 +229,17 @@ def test_files_of_another_kind_are_refused(tmp_path):
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
     model.ir_version = 8
     onnx.save(model, tmp_path / "grey.onnx")
+    nodes = [
+        helper.make_node("Cast", ["x"], ["wide"], to=TensorProto.DOUBLE),
+        helper.make_node("LRN", ["wide"], ["normal"], size=3),
+        helper.make_node("Cast", ["normal"], ["y"], to=TensorProto.FLOAT),
+    ]
+    unknown = write_graph(tmp_path / "unknown.onnx", nodes, ["y"])
     for path, expected in (
         (tmp_path / "gone.onnx", "there is no such file"),
         (tmp_path / "text.onnx", "no usable ONNX file"),
         (free, "--resolution is missing"),
+        (unknown, f"for LRN.*onnxruntime here is {onnxruntime.__version__}"),
         (tmp_path / "grey.onnx", "takes 1 channels instead of 3"),
     ):
         with pytest.raises(EngineUnusable, match=expected) as refused:

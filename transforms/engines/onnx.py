@@ -172,6 +172,8 @@ class OnnxEngine:
             session = onnxruntime.InferenceSession(str(path), providers=[(provider, options)])
         except Exception as error:
             told = " ".join(str(error).split())[:300]
+            if "NOT_IMPLEMENTED" in told:
+                told += f"; onnxruntime here is {onnxruntime.__version__}, newer ones know more"
             raise EngineUnusable(f"--model {self.model}: no usable ONNX file: {told}") from error
         if session.get_providers()[0] != provider:
             raise EngineUnusable(
