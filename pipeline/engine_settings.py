@@ -50,6 +50,8 @@ def cutter_settings(options: PipelineOptions) -> CutterSettings:
         raise UsageError(
             f"--engine takes a name, or different names with commas between: given {given.engine!r}"
         )
+    for name in names:
+        _check_name(name)
     here = works_here(options)
     wanted = _wanted(given, [name for name in names if name not in ADAPTERS])
     local, providers = {}, {}
@@ -106,6 +108,15 @@ def _wanted(given: EngineOptions, names: list[str]) -> dict[str, dict[str, Any]]
         for options in wanted.values():
             options["batch_size"] = int(given.batch_size)
     return wanted
+
+
+def _check_name(name: str) -> None:
+    if name in ADAPTERS:
+        return
+    try:
+        registry.find(name, hosted=ADAPTERS)
+    except registry.EngineUnusable as error:
+        raise UsageError(str(error)) from error
 
 
 def _engine(name: str, wanted: dict[str, Any], here: bool) -> dict[str, Any]:

@@ -79,6 +79,12 @@ def test_the_later_value_counts_and_one_with_a_name_before_one_without() -> None
             ["--engine", "fal-bria", "--batch_size", "4"],
             "--batch_size is for engines that run here",
         ),
+        (["--engine", "grabcut,fal_bria"], "did you mean 'fal-bria'?"),
+        (
+            ["--engine", "rmbg-2.0", "--model", "/in/the/image"],
+            "--model /in/the/image is no folder of this machine, so its config.json cannot say the "
+            "patch order: give --patch_order rmbg2 or birefnet",
+        ),
         (["--engine", "os:sep"], "--engine os:sep: os:sep is no class"),
         (["--engine", "nothing,grabcut", "--model", "a"], "no engine called 'nothing'"),
     ],

@@ -31,11 +31,14 @@ def loaded(model, **options):
     return LoadedEngine(engine(model, **options), "onnx")
 
 
-def write_graph(path, nodes, outputs, batch="n", side=32, kind=TensorProto.FLOAT):
-    """Writes a small graph over one picture input, `x`."""
-    taken = helper.make_tensor_value_info("x", kind, [batch, 3, side, side])
-    given = [helper.make_tensor_value_info(name, kind, None) for name in outputs]
-    graph = helper.make_graph(nodes, "graph", [taken], given)
+def write_graph(
+    path, nodes, outputs, batch="n", side=32, kind=TensorProto.FLOAT, shape=None, gives=None
+):
+    """Writes a small graph over one picture input, `x`; `k` is 255."""
+    taken = helper.make_tensor_value_info("x", kind, shape or [batch, 3, side, side])
+    given = [helper.make_tensor_value_info(name, gives or kind, None) for name in outputs]
+    constant = onnx.numpy_helper.from_array(np.array(255, np.float32), "k")
+    graph = helper.make_graph(nodes, "graph", [taken], given, [constant])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
     model.ir_version = 8
     onnx.save(model, path)
@@ -136,6 +139,27 @@ def test_logits_are_told_from_probabilities_by_trying(tmp_path):
     assert "--onnx_activation sigmoid" in error.message
 
 
+def test_levels_of_8_bits_are_no_logits(tmp_path):
+    nodes = [
+        mean_over_colours("y"),
+        helper.make_node("Sigmoid", ["y"], ["z"]),
+        helper.make_node("Mul", ["z", "k"], ["l"]),
+        helper.make_node("Cast", ["l"], ["m"], to=TensorProto.UINT8),
+    ]
+    path = write_graph(tmp_path / "levels.onnx", nodes, ["m"], gives=TensorProto.UINT8)
+    (matte,) = loaded(path).predict([np.full((8, 8, 3), 200, np.uint8)])
+    mean = np.mean((200 / 255 - np.array(IMAGENET.mean)) / IMAGENET.std)
+    assert np.allclose(matte.alpha, np.floor(255 / (1 + np.exp(-mean))) / 255)
+
+
+def test_an_overflow_does_not_pass_for_certainty(tmp_path):
+    nodes = [mean_over_colours("y"), helper.make_node("Div", ["y", "o"], ["z"])]
+    nodes.insert(1, helper.make_node("Sub", ["y", "y"], ["o"]))
+    path = write_graph(tmp_path / "infinite.onnx", nodes, ["z"])
+    (error,) = loaded(path, onnx_activation="sigmoid").predict([np.full((8, 8, 3), 9, np.uint8)])
+    assert error.kind == "not_finite"
+
+
 def test_16_bit_files_and_fixed_batches_are_fed_what_they_take(tmp_path):
     sigmoid = helper.make_node("Sigmoid", ["y"], ["z"])
     path = write_graph(
@@ -185,7 +209,10 @@ def test_external_weights_of_a_remote_file_come_along(tmp_path, monkeypatch):
     [
         ({"onnx_mean": "1,2"}, "it is three numbers"),
         ({"onnx_std": "1,0,1"}, "none of the three can be 0"),
+        ({"onnx_mean": "nan,0,0"}, "none of the three can be infinite or no number"),
         ({"onnx_scale": "-3"}, "it is max or a number above 0"),
+        ({"onnx_scale": "nan"}, "it is max or a number above 0"),
+        ({"onnx_scale": "inf"}, "it is max or a number above 0"),
         ({"onnx_activation": "softmax"}, "it can be auto, sigmoid, none"),
         ({"resolution": 0}, "1 pixel and more"),
         ({"dtype": "float16"}, "has no such option"),
@@ -213,16 +240,29 @@ def test_what_a_file_cannot_do_is_found_before_a_run(tmp_path, options, expected
         registry.check("onnx", engine(path, **options))
 
 
-def test_an_output_that_is_no_mask_is_refused_when_the_file_is_loaded(tmp_path):
-    node = helper.make_node("Identity", ["x"], ["y"])
-    path = write_graph(tmp_path / "colours.onnx", [node], ["y"])
-    with pytest.raises(EngineUnusable, match=r"shape \(1, 3, 32, 32\); a mask has"):
-        engine(path, onnx_activation="none").load()
+def test_an_output_that_is_no_mask_is_found_before_a_run(tmp_path):
+    copy = helper.make_node("Identity", ["x"], ["y"])
+    classes = helper.make_node("ArgMax", ["x"], ["y"], axis=1, keepdims=1)
+    odd = helper.make_node(
+        "Reshape", ["x", "shape"], ["y"]
+    )  # which 3 * 32 * 32 numbers do not fill
+    seven = helper.make_node("Constant", [], ["shape"], value_ints=[7, -1])
+    for nodes, gives, expected in (
+        ([copy], TensorProto.FLOAT, r"shape \(1, 3, 32, 32\); a mask has"),
+        ([classes], TensorProto.INT64, r"y is tensor\(int64\); a mask is of floats"),
+        ([seven, odd], TensorProto.FLOAT, "takes no picture of 32×32 pixels: "),
+    ):
+        path = write_graph(tmp_path / "other.onnx", nodes, ["y"], gives=gives)
+        with pytest.raises(EngineUnusable, match=expected) as refused:
+            registry.check("onnx", engine(path, onnx_activation="none"))
+        assert "\n" not in str(refused.value)
 
 
 def test_files_of_another_kind_are_refused(tmp_path):
     (tmp_path / "text.onnx").write_text("no graph")
     free = write_graph(tmp_path / "free.onnx", [mean_over_colours("y")], ["y"], side="s")
+    shape = ["n", "h", "w", 3]
+    last = write_graph(tmp_path / "last.onnx", [mean_over_colours("y")], ["y"], shape=shape)
     grey = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1, 8, 8])
     out = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
     graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "g", [grey], [out])
@@ -240,7 +280,8 @@ def test_files_of_another_kind_are_refused(tmp_path):
         (tmp_path / "text.onnx", "no usable ONNX file"),
         (free, "--resolution is missing"),
         (unknown, f"for LRN.*onnxruntime here is {onnxruntime.__version__}"),
-        (tmp_path / "grey.onnx", "takes 1 channels instead of 3"),
+        (tmp_path / "grey.onnx", r"takes x tensor\(float\) \[1, 1, 8, 8\]; it must take one"),
+        (last, "it must take one float tensor of shape .batch, 3, height, width"),
     ):
         with pytest.raises(EngineUnusable, match=expected) as refused:
             registry.check("onnx", engine(path))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .contract import EngineUnusable
-from .model_files import ModelFiles, read_config
+from .model_files import ModelFiles, is_folder, read_config
 from .preprocessing import IMAGENET_BICUBIC, Preprocessing, multiple_of
 from .torch_engine import TorchEngine
 
@@ -53,6 +54,11 @@ class BiRefNetEngine(TorchEngine):
     def _order(self) -> str:
         if self.patch_order is not None:
             return self.patch_order
+        if os.path.isabs(self.model) and not is_folder(self.model):
+            raise EngineUnusable(
+                f"--model {self.model} is no folder of this machine, so its config.json cannot say "
+                f"the patch order: give --patch_order {' or '.join(PATCH_ORDERS)}"
+            )
         order = read_config(self.model, self.revision).get("patch_order", self.usual_order)
         if order not in PATCH_ORDERS:
             raise EngineUnusable(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 from PIL import Image
+from scipy.special import expit
 
 from ..errors import EngineError
 from ..mask_stats import confidence
@@ -31,10 +32,18 @@ _PROVIDERS = {
 
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
+# What outputs of masks are divided by. Whole numbers of other types are classes and no masks.
+_OUTPUT_SCALES = {
+    **dict.fromkeys((*_TYPES, "tensor(double)", "tensor(bool)"), 1),
+    "tensor(uint8)": 255,
+}
+
 
 @dataclass(kw_only=True)
 class OnnxEngine:
     """A network from an ONNX file: input (B, 3, H, W), output (B, 1, h, w) or (B, h, w).
+
+    Outputs are probabilities or logits in floating point, or uint8 levels of 0 to 255.
 
     What published files want: U²-Net `--resolution 320 --onnx_scale max`; IS-Net and RMBG-1.4
     `--resolution 1024 --onnx_mean 0.5,0.5,0.5 --onnx_std 1,1,1`; BiRefNet and RMBG-2.0
@@ -87,6 +96,7 @@ class OnnxEngine:
           EngineUnusable: they are not.
         """
         self._open()
+        self._try(_noise(self._size))
 
     def settings(self) -> dict[str, Any]:
         """Gives the options that decide what the mattes are."""
@@ -129,7 +139,9 @@ class OnnxEngine:
         return mattes
 
     def _matte(self, values: np.ndarray) -> Matte | EngineError:
-        probabilities = 1 / (1 + np.exp(-values)) if self._sigmoid else values
+        if not np.isfinite(values).all():  # an overflow never passes for certainty
+            return EngineError("not_finite", "the network gave NaN or inf")
+        probabilities = expit(values) if self._sigmoid else values
         if not self._sigmoid and (values.min() < 0 or values.max() > 1):
             return EngineError(
                 "bad_matte",
@@ -153,7 +165,7 @@ class OnnxEngine:
                 f"--onnx_output {self.onnx_output}: the output has the shape "
                 f"{maps.shape}; a mask has (batch, 1, height, width)"
             )
-        return maps
+        return maps if self._output_scale == 1 else maps / self._output_scale
 
     def _prepared(self, picture: np.ndarray) -> np.ndarray:
         """Resizes as Pillow does and normalises; gives (3, H, W)."""
@@ -168,8 +180,12 @@ class OnnxEngine:
         import onnxruntime
 
         options = {"device_id": str(number)} if provider == _PROVIDERS["cuda"] else {}
+        settings = onnxruntime.SessionOptions()
+        settings.log_severity_level = 4  # what goes wrong is raised as well
         try:
-            session = onnxruntime.InferenceSession(str(path), providers=[(provider, options)])
+            session = onnxruntime.InferenceSession(
+                str(path), settings, providers=[(provider, options)]
+            )
         except Exception as error:
             told = " ".join(str(error).split())[:300]
             if "NOT_IMPLEMENTED" in told:
@@ -184,7 +200,7 @@ class OnnxEngine:
 
     def _read_input(self) -> None:
         inputs = self._session.get_inputs()
-        if len(inputs) != 1 or inputs[0].type not in _TYPES or len(inputs[0].shape) != 4:
+        if len(inputs) != 1 or inputs[0].type not in _TYPES or not _channels_first(inputs[0].shape):
             described = ", ".join(f"{one.name} {one.type} {one.shape}" for one in inputs)
             raise EngineUnusable(
                 f"--model {self.model}: takes {described}; it must take one float tensor of shape "
@@ -192,9 +208,7 @@ class OnnxEngine:
             )
         self._input, self._type = inputs[0].name, _TYPES[inputs[0].type]
         self.dtype = np.dtype(self._type).name
-        fixed, channels, *size = inputs[0].shape
-        if isinstance(channels, int) and channels != 3:
-            raise EngineUnusable(f"--model {self.model}: takes {channels} channels instead of 3")
+        fixed, _, *size = inputs[0].shape
         self._size = tuple(self._side(side) for side in size)
         self._least = fixed if isinstance(fixed, int) else 1
         if isinstance(fixed, int) and self.batch_size not in (None, fixed):
@@ -215,13 +229,22 @@ class OnnxEngine:
         return said
 
     def _find_output(self) -> str:
-        names = [output.name for output in self._session.get_outputs()]
+        outputs = self._session.get_outputs()
+        names = [output.name for output in outputs]
         asked = str(self.onnx_output)
         if asked in names:
-            return asked
-        if asked.removeprefix("-").isdecimal() and -len(names) <= int(asked) < len(names):
-            return names[int(asked)]
-        raise EngineUnusable(f"--onnx_output {asked}: the file has {', '.join(names)}")
+            output = outputs[names.index(asked)]
+        elif asked.removeprefix("-").isdecimal() and -len(names) <= int(asked) < len(names):
+            output = outputs[int(asked)]
+        else:
+            raise EngineUnusable(f"--onnx_output {asked}: the file has {', '.join(names)}")
+        if output.type not in _OUTPUT_SCALES:
+            raise EngineUnusable(
+                f"--onnx_output {asked}: {output.name} is {output.type}; a mask is of floats, or of "
+                f"levels as uint8"
+            )
+        self._output_scale = _OUTPUT_SCALES[output.type]
+        return output.name
 
     def _gives_logits(self) -> bool:
         """Tries the network: on noise, and where nothing was said on black and on white, too.
@@ -229,15 +252,38 @@ class OnnxEngine:
         Raises:
           EngineUnusable: the output is no mask.
         """
-        shape = (*self._size, 3)
-        noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+        noise = _noise(self._size)
         for test in (noise, np.zeros_like(noise), np.full_like(noise, 255)):
-            values = self._run([test])
+            values = self._try(test)
             if self.onnx_activation != "auto":
                 return self.onnx_activation == "sigmoid"
             if values.min() < 0 or values.max() > 1:
                 return True
         return False
+
+    def _try(self, picture: np.ndarray) -> np.ndarray:
+        """Runs a first picture; raises `EngineUnusable` where it does not pass or gives no mask."""
+        try:
+            return self._run([picture])
+        except EngineUnusable:
+            raise
+        except Exception as error:
+            told = " ".join(str(error).split())[:300]
+            raise EngineUnusable(
+                f"--model {self.model} takes no picture of {self._size[1]}×{self._size[0]} pixels: "
+                f"{told}"
+            ) from error
+
+
+def _channels_first(shape: Sequence[int | str | None]) -> bool:
+    """Tells whether an input's shape can be (batch, 3, height, width)."""
+    if len(shape) != 4:
+        return False
+    return shape[1] == 3 or not (isinstance(shape[1], int) or shape[3] == 3)
+
+
+def _noise(size: tuple[int, ...]) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
 
 
 def _provider(device: str) -> tuple[str, int]:
@@ -268,6 +314,8 @@ def _triple(flag: str, given: str | Sequence[float]) -> Triple:
         red, green, blue = (float(part) for part in parts)
     except ValueError:
         raise ValueError(f"--{flag} {given}: it is three numbers, as in 0.5,0.5,0.5") from None
+    if not np.isfinite((red, green, blue)).all():
+        raise ValueError(f"--{flag} {given}: none of the three can be infinite or no number")
     return red, green, blue
 
 
@@ -279,6 +327,6 @@ def _scale(given: str | float) -> float | None:
         scale = float(given)
     except ValueError:
         scale = 0.0
-    if scale <= 0:
+    if not (0 < scale < np.inf):
         raise ValueError(f"--onnx_scale {given}: it is max or a number above 0")
     return scale

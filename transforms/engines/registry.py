@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -34,8 +34,12 @@ def entries() -> dict[str, EngineEntry]:
     return found
 
 
-def find(name: str) -> EngineEntry:
+def find(name: str, hosted: Iterable[str] = ()) -> EngineEntry:
     """Finds an engine by name or as `package.module:Class`.
+
+    Args:
+      name: of the engine.
+      hosted: names that do as well, which the message for one that does not mentions.
 
     Raises:
       EngineUnusable: no such engine; the message names the nearest one.
@@ -45,10 +49,11 @@ def find(name: str) -> EngineEntry:
         return known[name]
     if ":" in name:
         return EngineEntry(name, name, "given by its class")
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    names = [*known, *hosted]
+    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
     raise EngineUnusable(
-        f"--engine: no engine called {name!r}; {hint}known are {', '.join(known)}, "
+        f"--engine: no engine called {name!r}; {hint}known are {', '.join(names)}, "
         f"or a class of your own as package.module:Class"
     )
 
