@@ -14,9 +14,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from ..transforms.engines import registry
 from ..transforms.providers.catalogue import ADAPTERS
 from . import launch, watching
-from .dataflow import DataflowOptions
 from .errors import UsageError
-from .options import GROUPS
+from .options import RUN_GROUPS
 from .planning.flags import add_flags, plan_of
 
 DONE, BROKEN = 0, 1
@@ -37,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
         "waited for unless --no_wait_until_finish is given, and only checked with --dry_run=True. "
         "Exit codes: 0 done, 1 done with something broken, 2 unusable arguments."
     )
-    for group in (*GROUPS, DataflowOptions):
+    for group in RUN_GROUPS:
         flags: Any = run.add_argument_group((group.__doc__ or "").strip())
         group._add_argparse_args(flags)
 

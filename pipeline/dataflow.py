@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import time
@@ -20,49 +19,21 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.options.pipeline_options import WorkerOptions as BeamWorkerOptions
 
 from ..transforms import storage
-from ..transforms.engines import registry
 from ..transforms.providers import keys
+from .dataflow_options import DataflowOptions
 from .errors import UsageError
+from .gpus import MACHINE, gpu_for, gpu_machine
 from .options import ManifestOptions, OutputOptions
 from .settings import JobSettings
 from .webhook import SECRET_FLAG
 
-# What carries one of each on Compute Engine, with eight vCPUs or the next more: decoding and PNG
-# writing for one GPU keep about that many busy.
-GPU_MACHINES = {
-    "nvidia-l4": "g2-standard-8",
-    "nvidia-tesla-t4": "n1-standard-8",
-    "nvidia-tesla-v100": "n1-standard-8",
-    "nvidia-tesla-a100": "a2-highgpu-1g",
-    "nvidia-a100-80gb": "a2-ultragpu-1g",
-    "nvidia-h100-80gb": "a3-highgpu-1g",
-}
-_GPU = "nvidia-l4"
-_MACHINE = "e2-standard-4"
 GPU_DISK_GB = 100  # the image with CUDA and weights unpacks to more than Dataflow's 25 GB
 # One unit keeps the machine busy; the second one fills the gaps at a unit's beginning and end.
 UNITS_AT_ONCE = 2
 _ONE_PROCESS = "no_use_multiple_sdk_containers"
+# Without it Dataflow heeds resource hints in batch jobs only.
+_STREAMING_HINTS = "enable_streaming_rightfitting"
 _PROCESSES = ("use_multiple_sdk_containers", _ONE_PROCESS, "use_sibling_sdk_workers")
-
-
-class DataflowOptions(PipelineOptions):
-    """On Dataflow."""
-
-    @classmethod
-    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument(
-            "--gpu",
-            default="auto",
-            metavar="auto|none|TYPE",
-            help="GPU of the workers that cut out, with --runner DataflowRunner, for example "
-            f"nvidia-tesla-t4 (auto: {_GPU} for engines that can use one)",
-        )
-        parser.add_argument(
-            "--package_in_image",
-            action="store_true",
-            help="the workers' image holds this very version of alphabeam: send no package along",
-        )
 
 
 @dataclass(frozen=True)
@@ -90,6 +61,7 @@ class DataflowJob:
       name, project, region: of the job.
       settings: everything that was chosen, by the user or here.
       hints: resource hints of the one stage that holds fetch to write.
+      watch: seconds between two looks for new files, in a streaming job; 0 for a batch job.
       warnings: what may go wrong there and cannot be known here; one line each.
     """
 
@@ -98,6 +70,7 @@ class DataflowJob:
     region: str
     settings: tuple[Setting, ...]
     hints: Mapping[str, str] = field(default_factory=dict)
+    watch: float = 0.0
     warnings: tuple[str, ...] = ()
 
     def text(self) -> str:
@@ -117,6 +90,11 @@ def is_chosen(options: PipelineOptions) -> bool:
     """Tells whether a job is to run on Dataflow."""
     runner = options.view_as(StandardOptions).runner or ""
     return runner.rpartition(".")[2].lower() in ("dataflowrunner", "dataflow")
+
+
+def watch_seconds(options: PipelineOptions) -> float:
+    """Gives the seconds between two looks of a streaming job; 0 for a batch job."""
+    return options.view_as(ManifestOptions).watch or 0.0
 
 
 def gpu_image(project: str, region: str) -> str:
@@ -175,7 +153,22 @@ def check(options: PipelineOptions) -> None:
                 else f"--{flag} {given} is on this machine, where Dataflow's workers cannot reach "
                 f"it: give gs://…"
             )
-    _gpu_machine(options)
+    gpu_machine(options)
+    if watch_seconds(options):
+        _check_streaming(options)
+
+
+def _check_streaming(options: PipelineOptions) -> None:
+    """Refuses what only a job with an end can do."""
+    for flag, given in (
+        ("flexrs_goal", options.view_as(GoogleCloudOptions).flexrs_goal),
+        ("retry_failed", options.view_as(OutputOptions).retry_failed),
+    ):
+        if given:
+            raise UsageError(
+                f"--{flag} is for batch jobs: leave out --watch {watch_seconds(options):g}, which "
+                f"makes it a streaming one, or give --watch 0"
+            )
 
 
 def prepare(options: PipelineOptions, job: JobSettings) -> DataflowJob:
@@ -201,10 +194,16 @@ def prepare(options: PipelineOptions, job: JobSettings) -> DataflowJob:
         shown = "Dataflow's own" if (given or default) is None else str(given or default)
         rows.append(Setting(name, shown, f"--{flag}", given is not None))
 
-    gpu = _gpu(options, job)
+    watch = watch_seconds(options)
+    if watch:
+        options.view_as(StandardOptions).streaming = True
+        rows.append(Setting("kind", f"streaming, a look every {watch:g} s", "--watch", True))
+    gpu = gpu_for(options, job)
     hints = {}
+    if watch and (gpu or options.view_as(StandardOptions).resource_hints):
+        debug.add_experiment(_STREAMING_HINTS)
     if gpu:
-        machine = _gpu_machine(options)
+        machine = gpu_machine(options)
         hints["accelerator"] = (
             f"type:{gpu};count:1;machine_type:{machine};install-nvidia-driver"
         )  # fmt: skip
@@ -213,7 +212,7 @@ def prepare(options: PipelineOptions, job: JobSettings) -> DataflowJob:
         rows.append(
             Setting("its machine", machine, "--machine_type", workers.machine_type is not None)
         )
-    choose(workers, "machine_type", "other machines" if gpu else "machine", _MACHINE,
+    choose(workers, "machine_type", "other machines" if gpu else "machine", MACHINE,
            "machine_type")  # fmt: skip
     choose(workers, "disk_size_gb", "disk, GB", GPU_DISK_GB if gpu else None, "disk_size_gb")
     choose(workers, "max_num_workers", "machines at most", None, "max_num_workers")
@@ -245,59 +244,9 @@ def prepare(options: PipelineOptions, job: JobSettings) -> DataflowJob:
         region=cloud.region,
         settings=tuple(rows),
         hints=hints,
+        watch=watch,
         warnings=tuple(_warnings(job)),
     )
-
-
-def _gpu(options: PipelineOptions, job: JobSettings) -> str | None:
-    """Gives the GPU to ask for; None for none, or when the user asks in Beam's own words."""
-    given = options.view_as(DataflowOptions).gpu
-    own_words = _asked_in_beams_words(options)
-    if own_words and given not in ("auto", "none"):
-        raise UsageError(f"--gpu {given} and {own_words} exclude each other: give one of them")
-    if given == "none" or own_words:
-        return None
-    if given == "auto":
-        usable = (
-            name
-            for name, engine_options in job.cutter.options.items()
-            if registry.can_use_gpu(name) and engine_options.get("device") != "cpu"
-        )
-        if next(usable, None) is None:
-            return None
-        given = _GPU
-    if options.view_as(GoogleCloudOptions).flexrs_goal:
-        raise UsageError(
-            "--flexrs_goal: FlexRS has no GPUs: leave it out, or give --gpu none"
-        )  # fmt: skip
-    return given
-
-
-def _asked_in_beams_words(options: PipelineOptions) -> str | None:
-    for hint in options.view_as(StandardOptions).resource_hints or ():
-        if hint.startswith("accelerator="):
-            return f"--resource_hint {hint}"
-    for option in options.view_as(GoogleCloudOptions).dataflow_service_options or ():
-        if option.startswith("worker_accelerator="):
-            return f"--dataflow_service_options {option}"
-    return None
-
-
-def _gpu_machine(options: PipelineOptions) -> str:
-    given = options.view_as(DataflowOptions).gpu
-    machine = options.view_as(BeamWorkerOptions).machine_type
-    if machine:
-        return machine
-    if given == "auto":
-        return GPU_MACHINES[_GPU]
-    if given == "none":
-        return _MACHINE
-    if given not in GPU_MACHINES:
-        raise UsageError(
-            f"--gpu {given}: known are {', '.join(GPU_MACHINES)}; another one needs "
-            f"--machine_type with a machine that carries it"
-        )
-    return GPU_MACHINES[given]
 
 
 def _job_name(output: str) -> str:

@@ -19,9 +19,10 @@ from .cards.readme import dataset_card
 from .columns import data_schema, error_schema, output_names, picture_columns
 from .compaction import read_compaction, settle
 from .errors import UsageError
-from .intake import read_lots, write_lot
+from .intake import LotTaken, read_lots, write_lot
 from .markers import committed_units, read_heads
 from .paths import NULL_PARTITION, DatasetPaths
+from .planned import Plan
 from .settings import JobSettings
 from .totals import Summary, Totals, add_up, summarise
 
@@ -45,7 +46,7 @@ def begin(job: JobSettings) -> None:
 
     Raises:
       UsageError: the output holds something else, was made with other settings or from another
-        state of the manifest, or cannot be written.
+        state of the manifest, another run is taking up files for it, or it cannot be written.
     """
     paths = DatasetPaths(job.output)
     lot = job.manifest.lot
@@ -66,6 +67,11 @@ def begin(job: JobSettings) -> None:
         _write_settings(paths, job, state="running", totals=Totals(), before=before)
         if lot is not None and lot.files and not (known and _is_whole(before, job)):
             write_lot(paths, len(known), lot)
+    except LotTaken as error:
+        raise UsageError(
+            f"another run is just taking up files of {job.manifest.uri} into {job.output}: run "
+            f"the same command again"
+        ) from error
     except UsageError:
         raise
     except Exception as error:  # every store raises exceptions of its own
@@ -85,9 +91,9 @@ def finish(job: JobSettings) -> Totals:
     summary = summarise(read_heads(paths), read_compaction(paths))
     totals = summary.totals
     plan = read_plan(paths)
-    if plan is None or totals.rows != plan["rows"]:
+    if plan is None or totals.rows != plan.rows:
         raise RuntimeError(
-            f"{totals.rows} of {plan['rows'] if plan else 'an unknown number of'} rows are "
+            f"{totals.rows} of {plan.rows if plan else 'an unknown number of'} rows are "
             f"committed in {job.output}: run the same command again to go on"
         )
     values = _write_settings(
@@ -125,22 +131,22 @@ def _write_cards(paths: DatasetPaths, values: dict[str, Any], summary: Summary) 
 
 def read_settings(paths: DatasetPaths) -> dict[str, Any] | None:
     """Reads `dataset.json`; None when there is no dataset."""
-    return _read_json(paths, paths.SETTINGS)
-
-
-def read_plan(paths: DatasetPaths) -> dict[str, Any] | None:
-    """Reads how many units and rows were planned; None before that is known."""
-    return _read_json(paths, paths.PLAN)
-
-
-def _read_json(paths: DatasetPaths, path: str) -> dict[str, Any] | None:
+    uri = paths.uri(paths.SETTINGS)
     try:
-        values = json.loads(storage.read_bytes(paths.uri(path)))
+        values = json.loads(storage.read_bytes(uri))
     except FileNotFoundError:
         return None
     if not isinstance(values, dict):
-        raise ValueError(f"{paths.uri(path)} holds no JSON object")
+        raise ValueError(f"{uri} holds no JSON object")
     return values
+
+
+def read_plan(paths: DatasetPaths) -> Plan | None:
+    """Reads how many units and rows were planned; None before that is known."""
+    try:
+        return Plan.decode(storage.read_bytes(paths.uri(paths.PLAN)))
+    except FileNotFoundError:
+        return None
 
 
 def require_dataset(root: str) -> dict[str, Any]:

@@ -10,20 +10,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.options.pipeline_options import WorkerOptions as BeamWorkerOptions
 
-from .dataflow import DataflowOptions
-from .options import GROUPS
+from .options import RUN_GROUPS
 
 # Launcher and workers share one image, so that nothing has to be sent along; and the launcher ends
 # when the job begins.
 _ALWAYS = ("--package_in_image", "--no_wait_until_finish")
-# What a template does not ask: what it always does, and waiting, which its launcher must not.
-_NOT_ASKED = ("package_in_image", "watch")
+_NOT_ASKED = ("package_in_image",)  # what a template always does
 _REQUIRED = ("manifest", "output")
 # Of Beam's own options, those that gcloud has no flag for.
 _BEAM_GROUP = (BeamWorkerOptions, ("sdk_container_image", "disk_size_gb"))
@@ -51,7 +49,7 @@ def flags_of(parameters: Sequence[str]) -> list[str]:
     commas, and what was left open perhaps as nothing. What is no parameter of ours is Beam's and
     stays as it is.
     """
-    actions = {action.dest: action for group in _groups() for action in _actions(group)}
+    actions = {action.dest: action for group in RUN_GROUPS for action in _actions(group)}
     flags = [*_ALWAYS]
     for parameter in parameters:
         name, equals, value = parameter.removeprefix("--").partition("=")
@@ -75,7 +73,7 @@ def metadata() -> dict[str, Any]:
     """Describes the template as Dataflow wants it: one parameter a flag of `alphabeam run`."""
     parameters = [
         _parameter(action, (group.__doc__ or "").strip().rstrip("."))
-        for group in _groups()
+        for group in RUN_GROUPS
         for action in _actions(group)
         if action.dest not in _NOT_ASKED
     ]
@@ -89,10 +87,6 @@ def metadata() -> dict[str, Any]:
         "streaming": False,
         "parameters": parameters,
     }
-
-
-def _groups() -> Iterable[type[PipelineOptions]]:
-    return (*GROUPS, DataflowOptions)
 
 
 def _actions(group: type[PipelineOptions]) -> Iterator[argparse.Action]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 
 from ..transforms import storage
 from ..transforms.stream import ordered_map
@@ -13,14 +14,24 @@ from .paths import DatasetPaths
 _READERS = 32
 
 
-def read_lots(paths: DatasetPaths) -> list[Lot]:
-    """Reads the lots in which files were taken up, in that order; none where there is no record."""
+class LotTaken(Exception):
+    """Another run has recorded a lot of that number."""
+
+
+def read_lots(paths: DatasetPaths, start: int = 0) -> list[Lot]:
+    """Reads the lots in which files were taken up, in that order; none where there is no record.
+
+    Args:
+      paths: of the dataset.
+      start: how many are known and left out.
+    """
 
     def read(uri: str) -> Lot:
         return Lot.decode(storage.read_bytes(uri))
 
     files = (file.uri for file in storage.list_files(paths.uri(paths.MANIFEST)))
-    return list(ordered_map(read, files, threads=_READERS, lookahead=4 * _READERS))
+    new = islice(files, start, None)
+    return list(ordered_map(read, new, threads=_READERS, lookahead=4 * _READERS))
 
 
 def known_lots(root: str, manifest: str) -> list[Lot]:
@@ -34,5 +45,10 @@ def known_lots(root: str, manifest: str) -> list[Lot]:
 
 
 def write_lot(paths: DatasetPaths, number: int, lot: Lot) -> None:
-    """Records that files were taken up."""
-    paths.write(paths.lot(number), lot.data)
+    """Records that files were taken up.
+
+    Raises:
+      LotTaken: there is another lot of that number.
+    """
+    if not storage.write_exclusive(paths.uri(paths.lot(number)), lot.data, paths.scratch):
+        raise LotTaken(paths.lot(number))

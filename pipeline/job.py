@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -18,8 +16,9 @@ from .committed import CommittedUnits
 from .dataset import Totals, committed_units, finish
 from .heap import bound_heap, trim_heap
 from .intake import read_lots
-from .manifest import Manifest, ManifestUnusable, WorkUnit, plan_units
+from .manifest import Manifest, WorkUnit, plan_units
 from .paths import DatasetPaths
+from .planned import Plan
 from .progress import TALLY
 from .report import ReportUnavailable, write_report
 from .settings import JobSettings
@@ -51,15 +50,12 @@ class CutOutDataset(beam.PTransform):
 
     def expand(self, pbegin: PBegin) -> PCollection[UnitReport]:
         job = self._job
-        reports: Any = (
+        units: Any = (
             pbegin
             | "Manifest" >> beam.Create([job.manifest], reshuffle=False)
             | "PlanUnits" >> beam.ParDo(PlanUnits(job))
-            | "NameUnits" >> beam.Map(_named).with_output_types(tuple[str, WorkUnit])
-            # Not Reshuffle, whose last steps would be another stage than the one with the hints.
-            | "SpreadUnits" >> beam.GroupByKey()
-            | "CutOutUnits" >> beam.ParDo(CutOutUnits(job)).with_resource_hints(**self._hints)
         )
+        reports: Any = cut_out_units(units, job, self._hints)
         # Nothing, which is only known once every unit has been committed.
         ended = reports | "Ended" >> beam.Filter(lambda _: False)
         totals: Any = (
@@ -70,6 +66,26 @@ class CutOutDataset(beam.PTransform):
         if self._strict:
             _ = totals | "ErrorRate" >> beam.Map(_check_error_rate, job)
         return reports
+
+
+def cut_out_units(
+    units: PCollection, job: JobSettings, hints: Mapping[str, str]
+) -> PCollection[UnitReport]:
+    """Spreads units over the workers, which make and commit them; gives one report a unit.
+
+    Args:
+      units: of the job; each once.
+      job: what to do.
+      hints: resource hints of the stage that does it all, from fetch to write.
+    """
+    reports: Any = (
+        units
+        | "NameUnits" >> beam.Map(_named).with_output_types(tuple[str, WorkUnit])
+        # Not Reshuffle, whose last steps would be another stage than the one with the hints.
+        | "SpreadUnits" >> beam.GroupByKey()
+        | "CutOutUnits" >> beam.ParDo(CutOutUnits(job)).with_resource_hints(**hints)
+    )
+    return reports
 
 
 def _named(unit: WorkUnit) -> tuple[str, WorkUnit]:
@@ -86,25 +102,17 @@ class PlanUnits(beam.DoFn):
         job = self._job
         paths = DatasetPaths(job.output)
         committed = CommittedUnits(committed_units(paths), job.unit_size)
-        units = rows = resumed = 0
-        files: Counter[str] = Counter()
-        for unit in plan_units(manifest, job.unit_size, lots=read_lots(paths)):
-            units += 1
-            rows += unit.rows
-            label = unit.name.rpartition("-")[0]
-            if unit.start == 0 and label in files:
-                raise ManifestUnusable(
-                    f"{unit.file} and another file of {manifest.uri} would both be called {label}: "
-                    f"rename one"
-                )
-            files[label] += unit.rows
+        lots = read_lots(paths)
+        plan = Plan(taken=sum(lot.files for lot in lots))
+        resumed = 0
+        for unit in plan_units(manifest, job.unit_size, lots=lots):
+            plan.add(unit, manifest)
             if unit.name in committed and not job.retry_failed:
                 resumed += unit.rows
             else:
                 yield unit
-        plan = {"units": units, "rows": rows, "files": files}
-        paths.write(paths.PLAN, json.dumps(plan).encode())
-        TALLY.planned(rows, resumed)
+        paths.write(paths.PLAN, plan.encode())
+        TALLY.planned(plan.rows, resumed)
 
 
 class CutOutUnits(beam.DoFn):
@@ -145,16 +153,25 @@ class _Finish(beam.DoFn):
     def process(self, _: None, ended: Iterable[UnitReport]) -> Iterator[Totals]:
         for _report in ended:  # there is none, and that is not known before
             pass
-        totals = finish(self._job)
-        if self._job.report:
-            try:
-                write_report(self._job.output)
-            except ReportUnavailable as error:
-                _LOG.warning("%s", error)
-        announcer = make_announcer(self._job.output, self._job.webhook)
-        if announcer is not None:
-            announcer.finished(totals)
-        yield totals
+        yield close(self._job)
+
+
+def close(job: JobSettings) -> Totals:
+    """Closes a dataset whose units are all committed: totals, cards, report, webhook.
+
+    Raises:
+      RuntimeError: units are missing, so that running the job again is needed.
+    """
+    totals = finish(job)
+    if job.report:
+        try:
+            write_report(job.output)
+        except ReportUnavailable as error:
+            _LOG.warning("%s", error)
+    announcer = make_announcer(job.output, job.webhook)
+    if announcer is not None:
+        announcer.finished(totals)
+    return totals
 
 
 def _check_error_rate(totals: Totals, job: JobSettings) -> None:

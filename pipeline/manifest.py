@@ -15,15 +15,19 @@ from .manifests import images as manifest_images
 from .manifests import jsonl as manifest_jsonl
 from .manifests import parquet as manifest_parquet
 from .manifests.contract import Manifest, ManifestUnusable, UnitRows, WorkUnit, units_of
-from .manifests.files import Found, Look, files_of, find_files, list_again
+from .manifests.files import Found, files_of, find_files, list_again
 from .manifests.lots import Lot
+from .manifests.tally import Look, ManifestChanged
 
 __all__ = [
     "Manifest",
     "ManifestUnusable",
     "UnitRows",
     "WorkUnit",
+    "described",
+    "look_again",
     "open_manifest",
+    "plan_onwards",
     "plan_units",
     "read_unit",
 ]
@@ -72,20 +76,40 @@ def open_manifest(
     return manifest
 
 
-def _described(found: Found, image_column: str | None, key_column: str | None) -> Manifest:
+def look_again(manifest: Manifest, look: Look) -> Manifest | None:
+    """Looks at what a manifest is now; None while it has no new files, or cannot be used.
+
+    Args:
+      manifest: as it was found before.
+      look: what is known of it, its files above all. Why it cannot be used is said once.
+
+    Raises:
+      ManifestChanged: a file that is known has another content or is gone.
+    """
+    columns = manifest.columns
+    try:
+        return open_manifest(manifest.uri, columns and columns.image, columns and columns.key, look)
+    except ManifestChanged:
+        raise
+    except ManifestUnusable as error:
+        if str(error) not in look.told:
+            look.told.add(str(error))
+            _LOG.warning("%s; looking again", error)
+        return None
+
+
+def described(found: Found, image_column: str | None, key_column: str | None) -> Manifest:
+    """Makes the manifest of what was found, and reads the columns of its first file.
+
+    Raises:
+      ManifestUnusable: the file cannot be read.
+      ValueError: it has no such columns.
+    """
     columns, schema = None, pa.schema([])
-    if found.kind == "images":
-        if image_column or key_column:
-            raise ManifestUnusable(
-                f"{found.uri} holds pictures and no table: an image or key column needs a manifest"
-            )
-    else:
-        try:
-            columns, schema = _TABLES[found.kind].describe(found, image_column, key_column)
-        except ManifestUnusable:
-            raise
-        except ValueError as error:
-            raise ManifestUnusable(f"{found.uri}: {error}") from error
+    if found.kind in _TABLES:
+        columns, schema = _TABLES[found.kind].describe(found, image_column, key_column)
+    elif image_column or key_column:
+        raise ValueError("it holds pictures and no table: an image or key column needs a manifest")
     return Manifest(
         uri=found.uri,
         kind=found.kind,
@@ -97,6 +121,15 @@ def _described(found: Found, image_column: str | None, key_column: str | None) -
         bytes=found.bytes,
         lot=found.lot,
     )
+
+
+def _described(found: Found, image_column: str | None, key_column: str | None) -> Manifest:
+    try:
+        return described(found, image_column, key_column)
+    except ManifestUnusable:
+        raise
+    except ValueError as error:
+        raise ManifestUnusable(f"{found.uri}: {error}") from error
 
 
 def _is_usable(manifest: Manifest, file: str, look: Look) -> bool:
@@ -134,24 +167,66 @@ def plan_units(
     """
     if unit_size < 1:
         raise ValueError(f"a unit holds at least 1 row: given {unit_size}")
-    parts = [list_again(manifest)] if lots is None else (files_of(manifest, lot) for lot in lots)
+    whole = iter([(0, list_again(manifest))])
+    parts = whole if lots is None else _parts(manifest, lots, 0)
+    planned = _plan(manifest, parts, unit_size, threads)
+    return chain.from_iterable(units for _, units in planned)
+
+
+def plan_onwards(
+    manifest: Manifest, unit_size: int, lots: Iterable[Lot], start: int, threads: int = 32
+) -> Iterator[tuple[int, Iterable[WorkUnit]]]:
+    """Cuts the files of lots into the units that `plan_units` gives, from a file on.
+
+    Args:
+      manifest, unit_size, threads: as there.
+      lots: those of the manifest, from the first on.
+      start: how many of their files are left out; of pictures, as many as this gave before.
+
+    Yields:
+      For each table, or unit of pictures, how many files are done with it, and its units.
+
+    Raises:
+      ManifestUnusable: a file cannot be read, or its columns differ from the first file's.
+    """
+    for done, units in _plan(manifest, _parts(manifest, lots, start), unit_size, threads):
+        yield start + done, units
+
+
+def _parts(
+    manifest: Manifest, lots: Iterable[Lot], start: int
+) -> Iterator[tuple[int, Iterator[str]]]:
+    """Gives for each lot how many of its files are left out, and the others."""
+    for lot in lots:
+        skipped = min(start, lot.files)
+        start -= skipped
+        yield skipped, files_of(manifest, lot, skipped)
+
+
+def _plan(
+    manifest: Manifest,
+    parts: Iterator[tuple[int, Iterator[str]]],
+    unit_size: int,
+    threads: int,
+) -> Iterator[tuple[int, Iterable[WorkUnit]]]:
+    """Gives for each table, or unit of pictures, how many files are done, and its units."""
+    done = 0
     if manifest.kind == "images":
-        return manifest_images.plan(manifest, parts, unit_size)
-    return _plan_tables(manifest, chain.from_iterable(parts), unit_size, threads)
-
-
-def _plan_tables(
-    manifest: Manifest, files: Iterable[str], unit_size: int, threads: int
-) -> Iterator[WorkUnit]:
+        for number, (skipped, files) in enumerate(parts):
+            for unit in manifest_images.plan(manifest, number, files, unit_size, skipped):
+                done += unit.rows
+                yield done, (unit,)
+        return
     kind = _TABLES[manifest.kind]
     measured = ordered_map(
         lambda file: (file, kind.measure(manifest, file, unit_size)),
-        files,
+        chain.from_iterable(files for _, files in parts),
         threads=threads,
         lookahead=2 * threads,
     )
     for file, extent in measured:
-        yield from units_of(manifest, file, extent, unit_size)
+        done += 1
+        yield done, units_of(manifest, file, extent, unit_size)
 
 
 def read_unit(manifest: Manifest, unit: WorkUnit) -> UnitRows:

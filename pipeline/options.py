@@ -6,6 +6,7 @@ import argparse
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from .dataflow_options import DataflowOptions
 from .delivery_options import DeliveryOptions, SourceOptions
 
 
@@ -332,3 +333,5 @@ GROUPS: tuple[type[PipelineOptions], ...] = (
     DeliveryOptions,
     WorkerOptions,
 )
+# Of the command line, which knows Dataflow.
+RUN_GROUPS = (*GROUPS, DataflowOptions)

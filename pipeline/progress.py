@@ -94,7 +94,7 @@ class CommitReader:
                 self._done += marker.done
                 self._failed += marker.failed
         plan = read_plan(self._paths)
-        return Progress(plan["rows"] if plan else None, 0, self._done, self._failed)
+        return Progress(plan.rows if plan else None, 0, self._done, self._failed)
 
 
 class Display:

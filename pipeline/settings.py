@@ -153,7 +153,7 @@ def settings_from_options(options: PipelineOptions) -> JobSettings:
     chain = _chain(given_output, workers, options)
     known = known_lots(given_output.output, given_manifest.manifest)
     look = Look([] if given_output.overwrite else known, quiet_seconds(given_manifest.watch))
-    manifest = look_at_manifest(options, look)
+    manifest = _look_at_manifest(options, look)
     partition_by = _partition_by(given_manifest.partition_by, manifest.schema)
     delivery = options.view_as(DeliveryOptions)
     upload_column = check_upload_column(delivery.upload_column, manifest.schema, partition_by)
@@ -178,23 +178,23 @@ def settings_from_options(options: PipelineOptions) -> JobSettings:
     )
 
 
-def look_at_manifest(options: PipelineOptions, look: Look) -> Manifest:
-    """Looks at what the manifest is now.
-
-    Raises:
-      UsageError: it cannot be used; caused by a `ManifestUnusable` that says why.
-    """
+def _look_at_manifest(options: PipelineOptions, look: Look) -> Manifest:
     given = options.view_as(ManifestOptions)
     try:
         return open_manifest(given.manifest, given.image_column, given.key_column, look)
     except ManifestChanged as error:
-        raise UsageError(
-            f"the manifest {given.manifest} has changed since "
-            f"{options.view_as(OutputOptions).output} was begun: {error}; use another --output, or "
-            f"--overwrite to start anew"
-        ) from error
+        output = options.view_as(OutputOptions).output
+        raise manifest_changed(given.manifest, output, error) from error
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+def manifest_changed(uri: str, output: str, error: ManifestChanged) -> UsageError:
+    """Says what to do about a manifest whose files are not what they were."""
+    return UsageError(
+        f"the manifest {uri} has changed since {output} was begun: {error}; use another --output, "
+        f"or --overwrite to start anew"
+    )
 
 
 def quiet_seconds(watch: float | None) -> float:

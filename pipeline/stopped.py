@@ -20,8 +20,8 @@ def told(output: str, error: BaseException) -> str:
     committed = add_up(read_heads(paths)).rows
     count = f"{committed:,} rows are committed"
     if plan is not None:
-        left = plan["rows"] - committed
-        count = f"{committed:,} of {plan['rows']:,} rows are committed, {left:,} are left"
+        left = plan.rows - committed
+        count = f"{committed:,} of {plan.rows:,} rows are committed, {left:,} are left"
     return f"{_reason(error)}; {count}, and the same command goes on from there"
 
 

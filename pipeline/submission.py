@@ -19,11 +19,13 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.options.pipeline_options import WorkerOptions as BeamWorkerOptions
 
 from ..transforms.engines import registry
-from .dataflow import DataflowJob, DataflowOptions
+from .dataflow import DataflowJob, watch_seconds
+from .dataflow_options import DataflowOptions
 from .errors import RunError, UsageError
 from .job import CutOutDataset
 from .settings import JobSettings
 from .shipping import write_requirements, write_wheel
+from .streaming import WatchDataset
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,13 @@ class Submission:
             return f"template: {self.template}"
         if self.job_id is None:
             return "dry run: the job was put together and checked, and nothing was sent or written"
+        # To drain a streaming job is to let it finish what it took up.
+        stop = "drain" if self.job.watch else "cancel"
         return "\n".join(
             [
                 f"job: {self.job_id}",
                 f"console: {self.console_url}",
-                f"stop it: gcloud dataflow jobs cancel {self.job_id} --project {self.job.project} "
+                f"stop it: gcloud dataflow jobs {stop} {self.job_id} --project {self.job.project} "
                 f"--region {self.job.region}",
                 f"progress: alphabeam watch {self.output}",
             ]
@@ -99,9 +103,10 @@ def is_dry_run(options: PipelineOptions) -> bool:
 
 
 def is_waited_for(options: PipelineOptions) -> bool:
-    """Tells whether the command ends with the job and not before it."""
+    """Tells whether the command ends with the job and not before it; some jobs never end."""
     return not (
         is_dry_run(options)
+        or watch_seconds(options)
         or options.view_as(StandardOptions).no_wait_until_finish
         or options.view_as(GoogleCloudOptions).template_location
     )
@@ -125,7 +130,9 @@ def submit(settings: JobSettings, options: PipelineOptions, job: DataflowJob) ->
             pipeline = beam.Pipeline(options=options)
         except ValueError as error:
             raise UsageError(" ".join(str(error).split())) from error
-        _ = pipeline | "CutOutDataset" >> CutOutDataset(settings, job.hints)
+        batch = CutOutDataset(settings, job.hints)
+        whole = WatchDataset(settings, job.watch, job.hints) if job.watch else batch
+        _ = pipeline | "CutOutDataset" >> whole
         try:
             result: Any = pipeline.run()
         except Exception as error:

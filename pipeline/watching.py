@@ -12,25 +12,28 @@ from dataclasses import replace
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from . import dataflow
+from . import dataflow, launch
 from .engine_settings import cutter_settings
 from .errors import UsageError
 from .intake import read_lots
-from .launch import RunSummary, run_job
+from .launch import RunSummary
+from .manifest import look_again
 from .manifests.files import ManifestEmpty
 from .manifests.tally import Look, ManifestChanged
 from .options import ManifestOptions
 from .paths import DatasetPaths
-from .settings import JobSettings, look_at_manifest, quiet_seconds, settings_from_options
+from .settings import JobSettings, manifest_changed, quiet_seconds, settings_from_options
+from .submission import Submission
 
 _LOG = logging.getLogger("alphabeam")
 
 
-def run(options: PipelineOptions) -> RunSummary:
+def run(options: PipelineOptions) -> RunSummary | Submission:
     """Runs a job, and then, until it is stopped, every so many seconds what is new.
 
-    Each round is a run of its own, at whose end the dataset is complete. Stopped between two
-    rounds, by Ctrl-C or SIGTERM, it ends well; stopped within one, as any run that is stopped.
+    On Dataflow one streaming job does that, and is not waited for. Elsewhere each round is a run of
+    its own, at whose end the dataset is complete. Stopped between two rounds, by Ctrl-C or SIGTERM,
+    it ends well; stopped within one, as any run that is stopped.
 
     Returns:
       The summary of all rounds; early when more rows failed than may.
@@ -40,21 +43,18 @@ def run(options: PipelineOptions) -> RunSummary:
     """
     seconds = options.view_as(ManifestOptions).watch
     if dataflow.is_chosen(options):
-        raise UsageError(
-            f"--watch {seconds:g} waits on this machine, where nothing should for Dataflow: let a "
-            f"scheduler start the command with --watch 0, which takes up what is new in one job"
-        )
+        return launch.run(options)
     look = Look(quiet=quiet_seconds(seconds))
     with _terminable():
         job = _first(options, seconds)
-        summary = run_job(job, options)
+        summary = launch.run_job(job, options)
         while not summary.broken:
             look = replace(look, known=read_lots(DatasetPaths(job.output)))
             try:
-                job = _next(job, options, look, seconds)
+                job = _next(job, look, seconds)
             except KeyboardInterrupt:
                 break
-            latest = run_job(job, options)
+            latest = launch.run_job(job, options)
             summary = replace(
                 latest,
                 fresh=summary.fresh + latest.fresh,
@@ -79,21 +79,16 @@ def _first(options: PipelineOptions, seconds: float) -> JobSettings:
         time.sleep(seconds)
 
 
-def _next(job: JobSettings, options: PipelineOptions, look: Look, seconds: float) -> JobSettings:
+def _next(job: JobSettings, look: Look, seconds: float) -> JobSettings:
     """Waits until there are new files; gives the job with them."""
     _LOG.info("watching %s: looking every %g s, Ctrl-C stops", job.manifest.uri, seconds)
     while True:
         time.sleep(seconds)
         try:
-            manifest = look_at_manifest(options, look)
-        except UsageError as error:
-            if isinstance(error.__cause__, ManifestChanged):
-                raise
-            if str(error) not in look.told:
-                look.told.add(str(error))
-                _LOG.warning("%s; looking again every %g s", error, seconds)
-            continue
-        if manifest.lot is not None and manifest.lot.files:
+            manifest = look_again(job.manifest, look)
+        except ManifestChanged as error:
+            raise manifest_changed(job.manifest.uri, job.output, error) from error
+        if manifest is not None and manifest.lot is not None and manifest.lot.files:
             _LOG.info("%d new files in %s", manifest.lot.files, manifest.uri)
             return replace(job, manifest=manifest, overwrite=False, retry_failed=False)
 

@@ -16,6 +16,7 @@ import pytest
 import stores
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability import common_urns
+from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner import translations
 from dataflow_service import dataflow as dataflow_service
 from photographs import write_manifest
@@ -122,6 +123,35 @@ def test_one_shuffle_and_the_hint_on_the_one_stage_that_holds_it_all(bucket):
     assert image in chosen.text()
 
 
+def test_watching_is_a_stream_with_one_shuffle_and_the_same_hint(bucket):
+    pipeline, options, chosen = graph(engine="birefnet-lite", watch=60)
+    steps = pipeline.components.transforms.values()
+    keyed = (common_urns.primitives.GROUP_BY_KEY.urn, common_urns.composites.RESHUFFLE.urn)
+    shuffles = [step.unique_name for step in steps if step.spec.urn in keyed]
+    assert shuffles == ["CutOutDataset/SpreadUnits"]
+    assert not any(  # what is kept by key would be another one
+        pardo.state_specs or pardo.timer_family_specs for pardo in pardos(pipeline)
+    )
+    wanted = "type:nvidia-l4;count:1;machine_type:g2-standard-8;install-nvidia-driver"
+    assert hinted(pipeline) == {"CutOutDataset/CutOutUnits": wanted}
+    assert ["CutOutDataset/CutOutUnits"] in stages_of(pipeline)
+    assert options["streaming"] is True
+    assert "enable_streaming_rightfitting" in options["experiments"]
+    assert "streaming, a look every 60 s" in chosen.text()
+    batch, options, _ = graph(engine="birefnet-lite", watch=0)
+    assert not any("TakeUp" in step.unique_name for step in batch.components.transforms.values())
+    assert not options["streaming"]
+    assert "enable_streaming_rightfitting" not in options["experiments"]
+
+
+def pardos(pipeline):
+    return [
+        beam_runner_api_pb2.ParDoPayload.FromString(step.spec.payload)
+        for step in pipeline.components.transforms.values()
+        if step.spec.urn == common_urns.primitives.PAR_DO.urn
+    ]
+
+
 def test_engines_of_the_cpu_and_providers_want_no_gpu(bucket, monkeypatch):
     monkeypatch.setenv("FAL_KEY", KEY)
     for engine in ("grabcut", "fal-bria"):
@@ -174,6 +204,9 @@ def test_every_default_gives_way_to_what_is_asked_for(bucket):
         ({"output": "file:///cutouts"}, "--output file:///cutouts is on this machine"),
         ({"gpu": "nvidia-b900"}, "--gpu nvidia-b900: known are nvidia-l4"),
         ({"engine": "birefnet-lite", "flexrs_goal": "COST_OPTIMIZED"}, "--flexrs_goal"),
+        ({"watch": 60, "flexrs_goal": "COST_OPTIMIZED"}, "--flexrs_goal is for batch jobs"),
+        ({"watch": 60, "retry_failed": True}, "--retry_failed is for batch jobs"),
+        ({"watch": 60, "manifest": f"{BUCKET}/none/*.csv"}, "no file that matches"),
         ({"package_in_image": True}, "--package_in_image needs --sdk_container_image"),
         (
             {"gpu": "nvidia-l4", "resource_hint": "accelerator=type:nvidia-l4;count:1"},
@@ -273,6 +306,20 @@ def test_nobody_waits_who_was_told_not_to(bucket, service, capsys):
     job_id = max(service.jobs)
     assert f"job: {job_id}" in printed
     assert f"/dataflow/jobs/europe-west4/{job_id}?project=my-project" in printed
+
+
+def test_nobody_waits_for_a_stream(bucket, service, capsys):
+    service.state = "JOB_STATE_RUNNING"
+    given = flags(
+        "--no_auth", "--watch", "60", output=f"{BUCKET}/watched", dataflow_endpoint=service.endpoint
+    )  # fmt: skip
+    assert main(["run", *given]) == 0
+    printed = capsys.readouterr().out
+    job_id = max(service.jobs)
+    assert f"job: {job_id}" in printed
+    assert f"gcloud dataflow jobs drain {job_id}" in printed
+    assert service.jobs[job_id]["type"] == 2  # JOB_TYPE_STREAMING
+    assert storage.exists(f"{BUCKET}/watched/_manifest/000000000.parquet")
 
 
 def test_a_failed_job_is_told_with_its_address(bucket, service, capsys):

@@ -207,14 +207,6 @@ class TestGrowth:
         assert run(tmp_path / "in", tmp_path / "out", "--watch", "-1") == 2
         assert "--watch is the seconds between two looks" in capsys.readouterr().err
 
-    def test_dataflow_jobs_are_started_by_a_scheduler(self, photos, tmp_path, capsys):
-        drop(tmp_path / "in", "a.csv", photos)
-        flags = ["--runner", "DataflowRunner", "--watch", "60"]
-        assert run(tmp_path / "in", tmp_path / "out", *flags) == 2
-        told = capsys.readouterr().err
-        assert "let a scheduler start the command with --watch 0" in told
-        assert told.count("\n") == 1
-
 
 def markers(output):
     return {path.name: path.read_bytes() for path in (output / "_units").iterdir()}

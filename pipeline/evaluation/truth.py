@@ -16,20 +16,19 @@ from ...transforms.errors import DecodeError
 from ...transforms.records import ImageRecord
 from ...transforms.rows import Columns, find_columns
 from ..errors import RunError, UsageError
-from ..manifest import Manifest, ManifestUnusable, WorkUnit, open_manifest, plan_units, read_unit
-from ..manifests import csv as manifest_csv
-from ..manifests import jsonl as manifest_jsonl
-from ..manifests import parquet as manifest_parquet
+from ..manifest import (
+    Manifest,
+    ManifestUnusable,
+    WorkUnit,
+    described,
+    open_manifest,
+    plan_units,
+    read_unit,
+)
 from ..manifests.files import Found, find_files
 
 TRUTH_COLUMNS = ("mask", "alpha", "matte", "truth")
 
-_TABLES = {
-    "parquet": manifest_parquet,
-    "csv": manifest_csv,
-    "tsv": manifest_csv,
-    "jsonl": manifest_jsonl,
-}
 _UNIT = 32  # rows: of a text manifest, a unit's other columns are in memory at once
 _GREY = 3  # levels that the channels of a grey JPEG may differ by
 _LABELS = 8  # a matte that never gets beyond this level is a picture of labels
@@ -162,14 +161,14 @@ def _open_table(
         image = find_columns(others, image_column if image_column in others else None).image
     except ValueError:
         return masks, None
-    return masks, _described(found, image)
+    return masks, described(found, image, None)
 
 
 def _with_masks(found: Found, truth_column: str | None) -> Manifest:
     problem = ""
     for name in TRUTH_COLUMNS if truth_column is None else (truth_column,):
         try:
-            return _described(found, name)
+            return described(found, name, None)
         except ManifestUnusable:
             raise
         except ValueError as error:
@@ -178,25 +177,6 @@ def _with_masks(found: Found, truth_column: str | None) -> Manifest:
     raise UsageError(
         f"--truth_column: {found.uri} has no column {wanted} ({problem}); name the one that holds "
         f"the masks"
-    )
-
-
-def _described(found: Found, image: str) -> Manifest:
-    """Makes the manifest with one of its columns for its pictures.
-
-    Raises:
-      ValueError: there is no such column.
-    """
-    columns, schema = _TABLES[found.kind].describe(found, image, None)
-    return Manifest(
-        uri=found.uri,
-        kind=found.kind,
-        base=found.base,
-        columns=columns,
-        schema=schema,
-        identity=found.identity,
-        files=found.files,
-        bytes=found.bytes,
     )
 
 

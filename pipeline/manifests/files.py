@@ -99,14 +99,14 @@ def first_files(lot: Lot, base: str) -> list[str]:
     return [storage.join(base, entry.path) for entry in itertools.islice(lot.entries(), HEADS)]
 
 
-def files_of(manifest: Manifest, lot: Lot | None) -> Iterator[str]:
-    """Names the files of a lot."""
-    if lot is None or not lot.files:
+def files_of(manifest: Manifest, lot: Lot | None, start: int = 0) -> Iterator[str]:
+    """Names the files of a lot from a position on."""
+    if lot is None or start >= lot.files:
         return
     if is_web(manifest.uri) and not _is_glob(manifest.uri):
         yield manifest.uri  # whose query, where signatures are, belongs to today
         return
-    for entry in lot.entries():
+    for entry in lot.entries(start):
         yield storage.join(manifest.base, entry.path)
 
 

@@ -12,16 +12,27 @@ from ...transforms.stream import batched
 from .contract import Manifest, UnitRows, WorkUnit, file_label, unit_name, without_columns
 
 
-def plan(manifest: Manifest, lots: Iterable[Iterable[str]], unit_size: int) -> Iterator[WorkUnit]:
-    """Cuts the pictures into units, each lot by itself, so that no unit changes when one is added."""
+def plan(
+    manifest: Manifest, number: int, files: Iterable[str], unit_size: int, start: int = 0
+) -> Iterator[WorkUnit]:
+    """Cuts the pictures of a lot into units.
+
+    Each lot is cut by itself, so that no unit changes when one is added.
+
+    Args:
+      manifest: the manifest.
+      number: of the lot.
+      files: its pictures from the position `start` on, where a unit begins.
+      unit_size: pictures in a unit.
+      start: how many of the lot's pictures are left out.
+    """
     folder = file_label(storage.basename(manifest.base))
-    for number, lot in enumerate(lots):
-        label = f"{folder}-{number}" if number else folder
-        starts = count(step=unit_size)
-        for files in batched(iter(lot), unit_size):
-            start = next(starts)
-            paths = tuple(manifest.relative(file) for file in files)
-            yield WorkUnit(unit_name(label, start), manifest.base, start, len(paths), paths=paths)
+    label = f"{folder}-{number}" if number else folder
+    starts = count(start, unit_size)
+    for batch in batched(iter(files), unit_size):
+        first = next(starts)
+        paths = tuple(manifest.relative(file) for file in batch)
+        yield WorkUnit(unit_name(label, first), manifest.base, first, len(paths), paths=paths)
 
 
 def read(manifest: Manifest, unit: WorkUnit) -> UnitRows:

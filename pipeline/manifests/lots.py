@@ -49,12 +49,16 @@ class Lot:
     def decode(cls, data: bytes) -> Lot:
         return cls(data, pq.read_metadata(io.BytesIO(data)).num_rows)
 
-    def entries(self) -> Iterator[Entry]:
-        """Gives the files, a few of them in memory at a time."""
-        for batch in pq.ParquetFile(io.BytesIO(self.data)).iter_batches(_BATCH):
-            for row in batch.to_pylist():
-                path = row["path"].decode("utf-8", "surrogatepass")
-                yield Entry(path, row["size"], row["mark"])
+    def entries(self, start: int = 0) -> Iterator[Entry]:
+        """Gives the files from a position on, a few of them in memory at a time."""
+        file = pq.ParquetFile(io.BytesIO(self.data))
+        for number in range(file.num_row_groups):
+            rows = file.metadata.row_group(number).num_rows
+            if start < rows:
+                for row in file.read_row_group(number).slice(start).to_pylist():
+                    path = row["path"].decode("utf-8", "surrogatepass")
+                    yield Entry(path, row["size"], row["mark"])
+            start = max(start - rows, 0)
 
 
 class LotWriter:

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from ...transforms import storage
 from ...transforms.providers.catalogue import ADAPTERS
-from ..dataflow import GPU_DISK_GB, GPU_MACHINES, UNITS_AT_ONCE
+from ..dataflow import GPU_DISK_GB, UNITS_AT_ONCE
 from ..errors import UsageError
+from ..gpus import GPU_MACHINES
 from ..layouts.catalogue import LAYOUTS
 from ..manifest import ManifestUnusable, open_manifest
 from ..manifests.tally import Look

@@ -77,7 +77,7 @@ def gather(root: str) -> Contents:
     return Contents(
         root=root,
         settings=values,
-        planned=plan["rows"] if plan else None,
+        planned=plan.rows if plan else None,
         totals=totals,
         timing=timing,
         survey=found,

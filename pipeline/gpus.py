@@ -1,0 +1,83 @@
+"""Which GPU the workers of a Dataflow job have, and on which machine."""
+
+from __future__ import annotations
+
+from apache_beam.options.pipeline_options import (
+    GoogleCloudOptions,
+    PipelineOptions,
+    StandardOptions,
+    WorkerOptions,
+)
+
+from ..transforms.engines import registry
+from .dataflow_options import DEFAULT_GPU, DataflowOptions
+from .errors import UsageError
+from .settings import JobSettings
+
+# What carries one of each on Compute Engine, with eight vCPUs or the next more: decoding and PNG
+# writing for one GPU keep about that many busy.
+GPU_MACHINES = {
+    "nvidia-l4": "g2-standard-8",
+    "nvidia-tesla-t4": "n1-standard-8",
+    "nvidia-tesla-v100": "n1-standard-8",
+    "nvidia-tesla-a100": "a2-highgpu-1g",
+    "nvidia-a100-80gb": "a2-ultragpu-1g",
+    "nvidia-h100-80gb": "a3-highgpu-1g",
+}
+MACHINE = "e2-standard-4"
+
+
+def gpu_for(options: PipelineOptions, job: JobSettings) -> str | None:
+    """Gives the GPU to ask for; None for none, or when the user asks in Beam's own words."""
+    given = options.view_as(DataflowOptions).gpu
+    own_words = _asked_in_beams_words(options)
+    if own_words and given not in ("auto", "none"):
+        raise UsageError(f"--gpu {given} and {own_words} exclude each other: give one of them")
+    if given == "none" or own_words:
+        return None
+    if given == "auto":
+        usable = (
+            name
+            for name, engine_options in job.cutter.options.items()
+            if registry.can_use_gpu(name) and engine_options.get("device") != "cpu"
+        )
+        if next(usable, None) is None:
+            return None
+        given = DEFAULT_GPU
+    if options.view_as(GoogleCloudOptions).flexrs_goal:
+        raise UsageError(
+            "--flexrs_goal: FlexRS has no GPUs: leave it out, or give --gpu none"
+        )  # fmt: skip
+    return given
+
+
+def _asked_in_beams_words(options: PipelineOptions) -> str | None:
+    for hint in options.view_as(StandardOptions).resource_hints or ():
+        if hint.startswith("accelerator="):
+            return f"--resource_hint {hint}"
+    for option in options.view_as(GoogleCloudOptions).dataflow_service_options or ():
+        if option.startswith("worker_accelerator="):
+            return f"--dataflow_service_options {option}"
+    return None
+
+
+def gpu_machine(options: PipelineOptions) -> str:
+    """Gives the machines that cut out.
+
+    Raises:
+      UsageError: nobody knows which one carries the GPU that was asked for.
+    """
+    given = options.view_as(DataflowOptions).gpu
+    machine = options.view_as(WorkerOptions).machine_type
+    if machine:
+        return machine
+    if given == "auto":
+        return GPU_MACHINES[DEFAULT_GPU]
+    if given == "none":
+        return MACHINE
+    if given not in GPU_MACHINES:
+        raise UsageError(
+            f"--gpu {given}: known are {', '.join(GPU_MACHINES)}; another one needs "
+            f"--machine_type with a machine that carries it"
+        )
+    return GPU_MACHINES[given]
