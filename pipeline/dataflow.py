@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
@@ -22,7 +22,7 @@ from ..transforms import storage
 from ..transforms.providers import keys
 from .dataflow_options import DataflowOptions
 from .errors import UsageError
-from .gpus import MACHINE, gpu_for, gpu_machine
+from .gpus import asked_in_beams_words, gpu_for, gpu_machine, uses_gpu, usual_machine
 from .options import ManifestOptions, OutputOptions
 from .settings import JobSettings
 from .webhook import SECRET_FLAG
@@ -34,6 +34,18 @@ _ONE_PROCESS = "no_use_multiple_sdk_containers"
 # Without it Dataflow heeds resource hints in batch jobs only.
 _STREAMING_HINTS = "enable_streaming_rightfitting"
 _PROCESSES = ("use_multiple_sdk_containers", _ONE_PROCESS, "use_sibling_sdk_workers")
+_DATAFLOWS_OWN = (
+    (BeamWorkerOptions, "num_workers", "machines at first"),
+    (BeamWorkerOptions, "autoscaling_algorithm", "autoscaling"),
+    (BeamWorkerOptions, "worker_zone", "zone"),
+    (GoogleCloudOptions, "service_account_email", "service account"),
+    (BeamWorkerOptions, "network", "network"),
+    (BeamWorkerOptions, "subnetwork", "subnetwork"),
+    (BeamWorkerOptions, "use_public_ips", "public addresses"),
+    (GoogleCloudOptions, "flexrs_goal", "FlexRS"),
+    (GoogleCloudOptions, "dataflow_service_options", "service options"),
+    (GoogleCloudOptions, "labels", "labels"),
+)
 
 
 @dataclass(frozen=True)
@@ -156,6 +168,8 @@ def check(options: PipelineOptions) -> None:
     gpu_machine(options)
     if watch_seconds(options):
         _check_streaming(options)
+    elif options.view_as(StandardOptions).streaming:
+        raise UsageError("--streaming: give --watch SECONDS, which makes it a streaming job")
 
 
 def _check_streaming(options: PipelineOptions) -> None:
@@ -212,11 +226,12 @@ def prepare(options: PipelineOptions, job: JobSettings) -> DataflowJob:
         rows.append(
             Setting("its machine", machine, "--machine_type", workers.machine_type is not None)
         )
-    choose(workers, "machine_type", "other machines" if gpu else "machine", MACHINE,
+    choose(workers, "machine_type", "other machines" if gpu else "machine", usual_machine(options),
            "machine_type")  # fmt: skip
-    choose(workers, "disk_size_gb", "disk, GB", GPU_DISK_GB if gpu else None, "disk_size_gb")
+    has_gpu = gpu or (asked_in_beams_words(options) and uses_gpu(job))
+    choose(workers, "disk_size_gb", "disk, GB", GPU_DISK_GB if has_gpu else None, "disk_size_gb")
     choose(workers, "max_num_workers", "machines at most", None, "max_num_workers")
-    image = gpu_image(cloud.project, cloud.region) if gpu else None
+    image = gpu_image(cloud.project, cloud.region) if has_gpu else None
     choose(workers, "sdk_container_image", "image", image, "sdk_container_image")
     if not workers.sdk_container_image:
         if options.view_as(DataflowOptions).package_in_image:
@@ -236,6 +251,7 @@ def prepare(options: PipelineOptions, job: JobSettings) -> DataflowJob:
     rows.append(Setting("processes", shown, "--experiments", bool(processes)))
     choose(debug, "number_of_worker_harness_threads", "units at once, a process", UNITS_AT_ONCE,
            "number_of_worker_harness_threads")  # fmt: skip
+    rows += _given(options)
     given = cloud.job_name
     cloud.job_name = given or _job_name(job.output)
     return DataflowJob(
@@ -247,6 +263,16 @@ def prepare(options: PipelineOptions, job: JobSettings) -> DataflowJob:
         watch=watch,
         warnings=tuple(_warnings(job)),
     )
+
+
+def _given(options: PipelineOptions) -> Iterator[Setting]:
+    """Gives what was chosen of what is otherwise Dataflow's own, to be looked over once more."""
+    for view, option, name in _DATAFLOWS_OWN:
+        given = getattr(options.view_as(view), option)
+        if given is not None:
+            value = {True: "yes", False: "no"}.get(given) if isinstance(given, bool) else given
+            shown = ", ".join(value) if isinstance(value, list) else str(value)
+            yield Setting(name, shown, f"--{option}", True)
 
 
 def _job_name(output: str) -> str:

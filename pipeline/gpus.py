@@ -25,23 +25,19 @@ GPU_MACHINES = {
     "nvidia-h100-80gb": "a3-highgpu-1g",
 }
 MACHINE = "e2-standard-4"
+_EVERYWHERE = "worker_accelerator="
 
 
 def gpu_for(options: PipelineOptions, job: JobSettings) -> str | None:
     """Gives the GPU to ask for; None for none, or when the user asks in Beam's own words."""
     given = options.view_as(DataflowOptions).gpu
-    own_words = _asked_in_beams_words(options)
+    own_words = asked_in_beams_words(options)
     if own_words and given not in ("auto", "none"):
         raise UsageError(f"--gpu {given} and {own_words} exclude each other: give one of them")
     if given == "none" or own_words:
         return None
     if given == "auto":
-        usable = (
-            name
-            for name, engine_options in job.cutter.options.items()
-            if registry.can_use_gpu(name) and engine_options.get("device") != "cpu"
-        )
-        if next(usable, None) is None:
+        if not uses_gpu(job):
             return None
         given = DEFAULT_GPU
     if options.view_as(GoogleCloudOptions).flexrs_goal:
@@ -51,14 +47,37 @@ def gpu_for(options: PipelineOptions, job: JobSettings) -> str | None:
     return given
 
 
-def _asked_in_beams_words(options: PipelineOptions) -> str | None:
+def uses_gpu(job: JobSettings) -> bool:
+    """Tells whether an engine of a job can use a GPU and is not told to leave it."""
+    return any(
+        registry.can_use_gpu(name) and options.get("device") != "cpu"
+        for name, options in job.cutter.options.items()
+    )
+
+
+def asked_in_beams_words(options: PipelineOptions) -> str | None:
+    """Gives the flag of Beam's by which the user asks for GPUs."""
     for hint in options.view_as(StandardOptions).resource_hints or ():
         if hint.startswith("accelerator="):
             return f"--resource_hint {hint}"
     for option in options.view_as(GoogleCloudOptions).dataflow_service_options or ():
-        if option.startswith("worker_accelerator="):
+        if option.startswith(_EVERYWHERE):
             return f"--dataflow_service_options {option}"
     return None
+
+
+def usual_machine(options: PipelineOptions) -> str | None:
+    """Gives the machines of all that does not cut out; None for those that Dataflow chooses.
+
+    A service option of Beam's puts a GPU into every machine, and not every machine carries one.
+    """
+    for option in options.view_as(GoogleCloudOptions).dataflow_service_options or ():
+        if option.startswith(_EVERYWHERE):
+            asked = dict(
+                part.split(":", 1) for part in option[len(_EVERYWHERE) :].split(";") if ":" in part
+            )
+            return GPU_MACHINES.get(asked.get("type", "")) if asked.get("count") == "1" else None
+    return MACHINE
 
 
 def gpu_machine(options: PipelineOptions) -> str:

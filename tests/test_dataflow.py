@@ -192,6 +192,37 @@ def test_every_default_gives_way_to_what_is_asked_for(bucket):
     assert set(hinted(pipeline).values()) == {in_beams_words}
 
 
+def test_a_gpu_in_every_machine_takes_machines_disk_and_image_that_go_with_it(bucket):
+    asked = "worker_accelerator=type:nvidia-l4;count:1;install-nvidia-driver"
+    pipeline, options, chosen = graph(f"--dataflow_service_options={asked}", engine="birefnet-lite")
+    assert hinted(pipeline) == {}
+    assert options["machine_type"] == "g2-standard-8"
+    assert options["disk_size_gb"] == 100
+    assert options["sdk_container_image"].endswith(f"/alphabeam-gpu:{version('alphabeam')}")
+    assert asked in chosen.text()
+    two = asked.replace("count:1", "count:2")
+    _, options, _ = graph(f"--dataflow_service_options={two}", engine="birefnet-lite")
+    assert options["machine_type"] is None  # which one is not for us to say
+
+
+def test_what_was_chosen_of_dataflows_own_is_told_as_well(bucket):
+    chosen = graph(
+        "--no_use_public_ips",
+        num_workers=3,
+        service_account_email="cutter@my-project.iam.gserviceaccount.com",
+        subnetwork="regions/europe-west4/subnetworks/quiet",
+        labels="team=shop",
+    )[2]
+    told = {row.name: row.value for row in chosen.settings if row.given}
+    assert told == {
+        "machines at first": "3",
+        "service account": "cutter@my-project.iam.gserviceaccount.com",
+        "subnetwork": "regions/europe-west4/subnetworks/quiet",
+        "public addresses": "no",
+        "labels": "team=shop",
+    }
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -204,6 +235,7 @@ def test_every_default_gives_way_to_what_is_asked_for(bucket):
         ({"output": "file:///cutouts"}, "--output file:///cutouts is on this machine"),
         ({"gpu": "nvidia-b900"}, "--gpu nvidia-b900: known are nvidia-l4"),
         ({"engine": "birefnet-lite", "flexrs_goal": "COST_OPTIMIZED"}, "--flexrs_goal"),
+        ({"streaming": True}, "--streaming: give --watch SECONDS"),
         ({"watch": 60, "flexrs_goal": "COST_OPTIMIZED"}, "--flexrs_goal is for batch jobs"),
         ({"watch": 60, "retry_failed": True}, "--retry_failed is for batch jobs"),
         ({"watch": 60, "manifest": f"{BUCKET}/none/*.csv"}, "no file that matches"),
