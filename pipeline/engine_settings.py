@@ -11,6 +11,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from ..transforms import storage
 from ..transforms.conditions import Condition
 from ..transforms.cutters import CutterSettings
+from ..transforms.engine_flags import share_out
 from ..transforms.engines import registry
 from ..transforms.providers import keys
 from ..transforms.providers.catalogue import ADAPTERS, make_adapter
@@ -18,7 +19,6 @@ from ..transforms.providers.endpoints import Endpoints
 from ..transforms.providers.settings import ProviderSettings
 from ..transforms.providers.staging import Staging, stages, takes_only_addresses
 from ..transforms.rows import is_web
-from .engine_flags import share_out
 from .errors import UsageError
 from .manifest import Manifest
 from .options import (

@@ -16,7 +16,9 @@ from stub_engines import Disc, disc
 
 from alphabeam.transforms import (
     ChainSettings,
+    Condition,
     Cutout,
+    CutterSettings,
     Failure,
     ImageRecord,
     RemoveBackground,
@@ -182,3 +184,32 @@ def test_no_more_threads_predict_than_the_settings_allow(photos, batch_size):
     results = list(cut_out(records * 4, LoadedEngine(Noting(), "noting"), settings))
     assert len(results) == 4 * len(records)
     assert len(threads) == 1
+
+
+def test_a_chain_gives_each_record_its_own_cutout(photos):
+    """Records of somebody else's pipeline need not be numbered."""
+    chain = CutterSettings((ENGINE, "stub_engines:BatchedDisc"), doubtful=Condition("coverage > 0"))
+    records = [ImageRecord(f"k{n}", photo) for n, photo in enumerate(photos)]
+    records.append(ImageRecord("gone", "/nowhere/x.jpg"))
+
+    def second_opinions(cutouts):
+        assert {c.record.key: c.record.source for c in cutouts} == {
+            f"k{n}": photo for n, photo in enumerate(photos)
+        }
+        for cutout in cutouts:
+            assert cutout.engine.engine == "stub_engines:BatchedDisc"
+            assert cutout.engine.escalated_from == ENGINE
+
+    def only_the_missing_one(keys):
+        assert keys == ["gone"]
+
+    with beam.Pipeline("FnApiRunner") as pipeline:
+        removed = pipeline | beam.Create(records) | RemoveBackground(chain)
+        assert_that(removed.cutouts, check(second_opinions), "cutouts")
+        keys = removed.failures | beam.Map(lambda failure: failure.record.key)
+        assert_that(keys, check(only_the_missing_one), "failures")
+
+
+def test_a_paid_engine_without_a_ledger_is_refused():
+    with pytest.raises(ValueError, match="fal-bria is paid for: a ledger"):
+        RemoveBackground("fal-bria")

@@ -1,5 +1,7 @@
 """RemoveBackground and the whole job for Beam YAML and for other languages' pipelines."""
 
+import base64
+import bz2
 import glob
 import io
 import json
@@ -24,17 +26,26 @@ from documentation import Page, commands_of
 from photographs import write_manifest, write_photographs
 from PIL import Image
 from processes import free_port, run, server
+from standins.kinds import WAYS, hurry
 from stub_engines import disc
 
 from alphabeam.pipeline.cli import main
 from alphabeam.pipeline.dataset import open_dataset
+from alphabeam.pipeline.delivery_options import SourceOptions
 from alphabeam.pipeline.foreign import CutOutDataset
-from alphabeam.pipeline.options import EngineOptions, OutputOptions, WorkerOptions
+from alphabeam.pipeline.options import (
+    EngineOptions,
+    OutputOptions,
+    ProviderOptions,
+    WorkerOptions,
+)
 from alphabeam.pipeline.verify import verify
 from alphabeam.transforms.foreign import RemoveBackground
 from alphabeam.transforms.matte import ComposeSettings
 
 ENGINE = "stub_engines:Disc"
+WAY = WAYS["fal-bria sync"]
+KEY = "FOREIGN_TEST_KEY"
 TEMPLATES = os.path.join(os.path.dirname(os.path.dirname(__file__)), "templates", "yaml")
 
 
@@ -219,6 +230,18 @@ class TestRows:
             ({"engine": "grabcat"}, "did you mean 'grabcut'"),
             ({"engine": "grabcut", "model": "x"}, "no such option"),
             ({"share_model": "all"}, "process or machine"),
+            ({"engine": "fal-bria"}, "is paid for, and ledger is missing"),
+            ({"ledger": "here"}, "ledger is for hosted engines, and engine is grabcut"),
+            (
+                {"engine": "fal-bria", "ledger": "x", "api_key": "the-key-itself"},
+                "takes a reference",
+            ),
+            (
+                {"engine": "fal-bria", "ledger": "x", "provider_options": {"a": 1}},
+                "unknown option a",
+            ),
+            ({"engine": "grabcut,grabcut"}, "different names"),
+            ({"escalate_when": "is_blank"}, "needs a second engine"),
             ({"error_handling": {"output": "good"}}, "of another name than 'good'"),
             ({"error_handling": {"sink": "x"}}, r"takes \{output: NAME\}"),
         ],
@@ -230,10 +253,106 @@ class TestRows:
     def test_options_are_called_as_the_flags_are(self):
         ours = {field.name for field in fields(RemoveBackground)}
         assert {field.name for field in fields(ComposeSettings)} <= ours
-        for group in (EngineOptions, WorkerOptions):
+        for group in (EngineOptions, ProviderOptions, SourceOptions, WorkerOptions):
             assert set(vars(group([]).view_as(group)._visible_options)) <= ours
         flags = OutputOptions([]).get_all_options()
         assert {field.name for field in fields(ComposeSettings)} <= set(flags)
+
+
+class TestHosted:
+    """A paid engine, and a chain with one, in somebody else's pipeline."""
+
+    @pytest.fixture
+    def standin(self, monkeypatch):
+        hurry(monkeypatch.setattr)
+        with WAY.open() as standin:
+            monkeypatch.setenv(KEY, standin.key)
+            yield standin
+
+    def options(self, standin, folder, **others):
+        return {
+            "engine": WAY.provider,
+            "ledger": str(folder / "ledger"),
+            "api_key": f"env:{KEY}",
+            "provider_options": dict(WAY.options),
+            "provider_url": [f"{name}={url}" for name, url in standin.urls().items()],
+            "allow_private_hosts": True,
+            **others,
+        }
+
+    def rows(self, folder):
+        photos = [f"{folder}/{name}" for name in write_photographs(str(folder), 3)]
+        return [Listed(photo, n) for n, photo in enumerate(photos)]
+
+    def found(self, rows, options, check):
+        with beam.Pipeline("FnApiRunner") as pipeline:
+            cutouts = pipeline | beam.Create(rows).with_output_types(Listed)
+            assert_that(cutouts | RemoveBackground(**options), check)
+
+    def test_no_picture_is_paid_for_twice(self, standin, tmp_path):
+        def bought(cutouts):
+            assert sorted(cutout.label for cutout in cutouts) == [0, 1, 2]
+            for cutout in cutouts:
+                assert (cutout.engine, cutout.attempts) == (WAY.provider, 1)
+                assert cutout.provider_request_id
+                assert Image.open(io.BytesIO(cutout.image)).mode == "RGBA"
+
+        rows, options = self.rows(tmp_path), self.options(standin, tmp_path)
+        self.found(rows, options, bought)
+        assert len(standin.bills) == 3
+        self.found(rows, options, bought)
+        assert len(standin.bills) == 3
+
+    def test_beam_yaml_takes_it_by_the_names_of_the_flags(self, standin, tmp_path):
+        config = self.options(standin, tmp_path, error_handling={"output": "bad"})
+        elements = [row._asdict() for row in self.rows(tmp_path)]
+        elements.append({"image": f"{tmp_path}/gone.jpg", "label": 9})
+        spec = f"""
+            type: composite
+            transforms:
+              - type: Create
+                config: {{elements: {json.dumps(elements)}}}
+              - type: RemoveBackground
+                input: Create
+                config: {json.dumps(config)}
+            output:
+              cutouts: RemoveBackground
+              bad: RemoveBackground.bad
+        """
+        with beam.Pipeline("FnApiRunner") as pipeline:
+            results = pipeline | YamlTransform(spec, {"RemoveBackground": RemoveBackground})
+            labels = results["cutouts"] | beam.Map(lambda row: (row.label, row.engine))
+            assert_that(labels, holds([(n, WAY.provider) for n in range(3)]), "cutouts")
+            errors = results["bad"] | "Errors" >> beam.Map(lambda row: (row.key[:4], row.error))
+            assert_that(errors, holds([("gone", "not_found")]), "bad")
+        assert len(standin.bills) == 3
+
+    def test_a_chain_goes_on_where_the_provider_stops(self, standin, tmp_path, monkeypatch):
+        def made_here(cutouts):
+            assert sorted(cutout.label for cutout in cutouts) == [0, 1, 2]
+            assert {cutout.engine for cutout in cutouts} == {ENGINE}
+
+        monkeypatch.setenv(KEY, "a-key-that-nobody-takes")
+        engine = f"{WAY.provider},{ENGINE}"
+        self.found(self.rows(tmp_path), self.options(standin, tmp_path, engine=engine), made_here)
+        assert standin.bills == []
+
+    def test_the_graph_has_the_reference_and_never_the_key(self, standin, tmp_path):
+        pipeline = beam.Pipeline("FnApiRunner")
+        rows = pipeline | beam.Create(self.rows(tmp_path)).with_output_types(Listed)
+        _ = rows | RemoveBackground(**self.options(standin, tmp_path))
+        graph = pipeline.to_runner_api().SerializeToString()
+        pickles = [
+            bz2.decompress(base64.b64decode(blob))
+            for blob in re.findall(
+                rb"QlpoO[A-Za-z0-9+/]+=*", graph
+            )  # how Beam packs what it pickles
+        ]
+        everything = b"".join([graph, *pickles])
+        assert f"env:{KEY}".encode() in everything
+        assert str(tmp_path / "ledger").encode() in everything
+        for part in (standin.key, *standin.key.split(":")):
+            assert part.encode() not in everything
 
 
 class TestDatasets:
@@ -327,6 +446,24 @@ class TestOtherLanguages:
             )  # fmt: skip
             assert_that(results["good"], cutouts_are_whole, "good")
             assert_that(results["bad"], the_error_is_a_row, "bad")
+
+    def test_a_hosted_engine_is_paid_once(self, service, tmp_path):
+        with WAY.open() as standin:
+            (tmp_path / "key").write_text(standin.key)
+            options = TestHosted().options(standin, tmp_path, api_key=f"file:{tmp_path}/key")
+            rows = TestHosted().rows(tmp_path)
+            for _ in range(2):
+                with beam.Pipeline("FnApiRunner") as pipeline:
+                    cutouts = (
+                        pipeline
+                        | beam.Create(rows).with_output_types(Listed)
+                        | self.external(
+                            service, "alphabeam.transforms.foreign.RemoveBackground", **options
+                        )
+                    )
+                    labels = cutouts | beam.Map(lambda row: (row.label, row.engine))
+                    assert_that(labels, holds([(n, WAY.provider) for n in range(3)]))
+            assert len(standin.bills) == 3
 
     def test_the_page_that_shows_it(self, service, tmp_path, monkeypatch, capfd):
         """Runs what `docs/how-to/cross-language.md` shows."""

@@ -5,7 +5,9 @@ from importlib import import_module
 _HOMES = {
     "ChainSettings": ".cutout",
     "ComposeSettings": ".matte",
+    "Condition": ".conditions",
     "Cutout": ".records",
+    "CutterSettings": ".cutters",
     "DecodeLimits": ".codec",
     "Engine": ".engines.contract",
     "Failure": ".records",
@@ -14,6 +16,7 @@ _HOMES = {
     "MaskStats": ".mask_stats",
     "Matte": ".engines.contract",
     "MattingModelHandler": ".inference",
+    "ProviderSettings": ".providers.settings",
     "RemoveBackground": ".background",
     "cut_out": ".cutout",
 }

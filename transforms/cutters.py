@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from .conditions import Condition
 from .cutout import ChainSettings, cut_out
+from .engines import registry
+from .engines.contract import EngineUnusable
 from .engines.loaded import LoadedEngine
 from .errors import EngineError
 from .hosted import cut_out_hosted, engine_info
+from .providers import keys
+from .providers.catalogue import ADAPTERS, make_adapter
 from .providers.driver import Provider
+from .providers.endpoints import Endpoints
 from .providers.settings import ProviderSettings
 from .records import Cutout, EngineInfo, Failure, ImageRecord
 from .sharing import Share, acquire_engine
@@ -93,15 +99,19 @@ class ChainCutter:
     def cut_out(
         self, records: Iterable[ImageRecord], settings: ChainSettings
     ) -> Iterator[Cutout | Failure]:
-        waiting: dict[int, ImageRecord] = {}
+        waiting: deque[ImageRecord] = deque()
 
         def noted() -> Iterator[ImageRecord]:
             for record in records:
-                waiting[record.row] = record  # failures come back without the picture's bytes
+                waiting.append(record)  # failures come back without the picture's bytes
                 yield record
 
-        def settled(result: Cutout | Failure) -> Cutout | Failure:
-            record = waiting.pop(result.record.row)
+        def first() -> Iterator[tuple[ImageRecord, Cutout | Failure]]:
+            for result in self._first.cut_out(noted(), settings):
+                yield waiting.popleft(), result
+
+        def settled(answered: tuple[ImageRecord, Cutout | Failure]) -> Cutout | Failure:
+            record, result = answered
             for cutter in self._others:
                 if not self._goes_further(result):
                     break
@@ -110,7 +120,7 @@ class ChainCutter:
 
         return ordered_map(
             settled,
-            self._first.cut_out(noted(), settings),
+            first(),
             threads=_SECOND_OPINIONS,
             lookahead=2 * _SECOND_OPINIONS,
         )
@@ -156,6 +166,27 @@ class CutterSettings:
     providers: Mapping[str, ProviderSettings] = field(default_factory=dict)
     doubtful: Condition | None = None
     share: Share = "process"
+
+
+def check_cutter(settings: CutterSettings) -> None:
+    """Checks what can be known of what cuts out without running it.
+
+    Raises:
+      EngineUnusable: no such engine, or it takes no such option.
+      ValueError: a provider takes no such option, or its key is not given by reference.
+    """
+    for name in settings.engines:
+        if name in settings.providers:
+            provider = settings.providers[name]
+            make_adapter(provider.provider, provider.options, Endpoints(provider.provider_urls))
+            keys.check_reference(provider.api_key)
+        elif name in ADAPTERS:
+            raise EngineUnusable(
+                f"the engine {name} is paid for: a ledger, a folder for what was bought, has to "
+                f"be given, so that nothing is paid for twice"
+            )
+        else:
+            registry.create(name, settings.options.get(name, {}))
 
 
 def make_cutter(settings: CutterSettings) -> Cutter:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, cast
 
@@ -14,6 +14,8 @@ from apache_beam.typehints.schemas import named_fields_from_element_type
 from . import background as records
 from .codec import DecodeLimits
 from .cutout import ChainSettings
+from .cutters import CutterSettings
+from .engine_choice import Hosting, choose
 from .engines import registry
 from .fetch import FetchLimits
 from .inline import is_inline
@@ -39,7 +41,10 @@ class RemoveBackground(beam.PTransform):
     alphabeam's follow: `key`, `source_uri`, `stage`, `error`, `retryable`, `attempts`, `engine`.
 
     Attributes:
-      engine: a name that `alphabeam engines` lists, of this machine, or `package.module:Class`.
+      engine: a name that `alphabeam engines` lists, or `package.module:Class`; several with commas
+        between are a chain.
+      ledger: folder, any fsspec URI, of what hosted engines were paid for: no picture is bought
+        twice by pipelines with the same one.
       image_column, key_column: by convention when None.
       base: folder that relative paths resolve against.
       lookahead: images of a bundle that are worked on together.
@@ -82,6 +87,17 @@ class RemoveBackground(beam.PTransform):
     fetch_timeout: float = 30.0
     cpu_threads: int | None = None
     share_model: str = "process"
+    ledger: str | None = None
+    api_key: str | None = None
+    provider_options: Mapping[str, Any] | None = None
+    provider_url: Sequence[str] | None = None
+    provider_concurrency: int | None = None
+    max_cost_usd: float | None = None
+    repay_ambiguous: bool = False
+    escalate_when: str | None = None
+    staging_uri: str | None = None
+    staging_url: str | None = None
+    download_first: bool = False
     lookahead: int = 32
     error_handling: Mapping[str, Any] | None = None
 
@@ -96,14 +112,12 @@ class RemoveBackground(beam.PTransform):
             raise ValueError(f"share_model is {' or '.join(SHARES)}: given {self.share_model!r}")
         self._errors = _output_of(self.error_handling)
         self._cut_out = _RemoveBackground(
-            self.engine,
-            engine_options=self._engine_options(),
+            self._cutter(),
             settings=self._settings(),
             image_column=self.image_column,
             key_column=self.key_column,
             base=self.base,
             lookahead=self.lookahead,
-            share_model=cast(Share, self.share_model),
         )
 
     def expand(self, pcoll: PCollection) -> PCollection | dict[str, PCollection]:
@@ -114,9 +128,11 @@ class RemoveBackground(beam.PTransform):
         _ = failures | "Fail" >> beam.Map(_fail)
         return cutouts
 
-    def _engine_options(self) -> dict[str, Any]:
-        given = {name: getattr(self, name) for name in (*registry.OPTIONS, "batch_size")}
-        return {name: value for name, value in given.items() if value not in (None, False)}
+    def _cutter(self) -> CutterSettings:
+        local = {name: getattr(self, name) for name in (*registry.OPTIONS, "batch_size")}
+        share = cast(Share, self.share_model)
+        hosting = Hosting(**{field.name: getattr(self, field.name) for field in fields(Hosting)})
+        return choose(self.engine, local, hosting, self.escalate_when, share)
 
     def _settings(self) -> ChainSettings:
         compose = {field.name: getattr(self, field.name) for field in fields(ComposeSettings)}

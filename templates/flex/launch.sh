@@ -4,7 +4,7 @@
 #   BUCKET=gs://my-bucket templates/flex/launch.sh \
 #       manifest=gs://my-bucket/photos.parquet output=gs://my-bucket/cutouts engine=birefnet save_mask=true
 #
-# BUCKET, PROJECT, REGION, KIND, IMAGE, TEMPLATE   as for build.sh
+# BUCKET, PROJECT, REGION, KIND, IMAGE, TEMPLATE   as in settings.sh
 # JOB       its name (alphabeam-DATE-TIME)
 # WORKERS   at most (Dataflow's own limit)
 # MACHINE   of the workers (the job's own choice: one that carries the GPU)
@@ -13,18 +13,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-setting() { gcloud config get-value "$1" 2>/dev/null; }
-
-: "${BUCKET:?say where the template is, for example BUCKET=gs://my-bucket}"
-PROJECT=${PROJECT:-$(setting project)}
-REGION=${REGION:-$(setting dataflow/region)}
-REGION=${REGION:-$(setting compute/region)}
-: "${PROJECT:?say which, for example PROJECT=my-project}"
-: "${REGION:?say which, for example REGION=europe-west4}"
-KIND=${KIND:-gpu}
-VERSION=$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml)
-IMAGE=${IMAGE:-$REGION-docker.pkg.dev/${PROJECT/://}/alphabeam/alphabeam-$KIND:$VERSION}
-TEMPLATE=${TEMPLATE:-${BUCKET%/}/templates/alphabeam-$KIND-$VERSION.json}
+. templates/flex/settings.sh
 JOB=${JOB:-alphabeam-$(date -u +%Y%m%d-%H%M%S)}
 
 flags=(

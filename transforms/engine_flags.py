@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..transforms.engines import registry
-from .errors import UsageError
+from .engines import registry
+from .engines.contract import EngineUnusable
 
 _OF_ONE = ("model", "revision", "resolution", "patch_order")
 """Flags that cannot be meant for two engines at once."""
@@ -27,8 +27,8 @@ def share_out(given: Mapping[str, Any], names: Sequence[str]) -> dict[str, dict[
       Engine to option to value.
 
     Raises:
-      UsageError: it does not say which engine is meant, or names one that is not there.
-      EngineUnusable: there is no such engine.
+      EngineUnusable: there is no such engine, or it is not said which one is meant, or none of
+        them runs here.
     """
     shares: dict[str, dict[str, Any]] = {name: {} for name in names}
     for flag in registry.OPTIONS:
@@ -36,7 +36,7 @@ def share_out(given: Mapping[str, Any], names: Sequence[str]) -> dict[str, dict[
         if value in (None, False) or (not names and registry.asks_nothing(flag, value)):
             continue
         if not names:
-            raise UsageError(
+            raise EngineUnusable(
                 f"--{flag} is for engines that run here, and --engine names hosted ones"
             )
         named: dict[str, Any] = {}
@@ -59,7 +59,7 @@ def _split(flag: str, text: str, names: Sequence[str]) -> tuple[str, str]:
     if mark and name in names:
         return name, content
     if mark and name in registry.entries():
-        raise UsageError(f"--{flag} {text}: {name} is not one of --engine {','.join(names)}")
+        raise EngineUnusable(f"--{flag} {text}: {name} is not one of --engine {','.join(names)}")
     return "", text
 
 
@@ -69,7 +69,7 @@ def _takers(flag: str, content: Any, names: Sequence[str]) -> Sequence[str]:
         return names
     takers = [name for name in names if registry.takes(name, flag)]
     if flag in _OF_ONE and len(takers) > 1:
-        raise UsageError(
+        raise EngineUnusable(
             f"--{flag} {content}: {' and '.join(takers)} take it; say whose it is, for "
             f"example --{flag} {takers[0]}={content}"
         )
@@ -78,5 +78,5 @@ def _takers(flag: str, content: Any, names: Sequence[str]) -> Sequence[str]:
 
 def _number(flag: str, text: Any) -> int:
     if not str(text).isdecimal():
-        raise UsageError(f"--{flag} is a number of pixels: given {text!r}")
+        raise EngineUnusable(f"--{flag} is a number of pixels: given {text!r}")
     return int(text)
