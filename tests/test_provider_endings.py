@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from service import SIZE, is_right, job_for, outcomes, run_one
+from service import SIZE, is_right, job_for, outcomes, picture, run_one
 from standins.faults import Faults
 from standins.kinds import QUICK, WAYS
+from website import Answer, Website
 
 from alphabeam.transforms.providers.driver import Provider
 from alphabeam.transforms.providers.errors import ProviderError
-from alphabeam.transforms.providers.settings import Result
+from alphabeam.transforms.providers.messages import Picture
+from alphabeam.transforms.providers.settings import Job, Result
 
 EACH = ["fal-bria queue", "pixazo-bria 1", "gmi-bria queued", "runware-bria async"]
 
@@ -60,6 +62,26 @@ def test_a_rejected_picture_is_never_submitted_again(label, fault, tmp_path):
                 assert isinstance(outcome, ProviderError)
                 assert (outcome.kind, outcome.retryable) == ("rejected_input", False)
         assert standin.steps["submit"] == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "retryable"),
+    [
+        (200, "its address can be fetched", False),
+        (404, "its address cannot be fetched", False),
+        (503, "its address cannot be fetched", True),
+    ],
+)
+def test_pixazo_refusing_a_request_has_the_address_looked_at(status, message, retryable, tmp_path):
+    way = WAYS["pixazo-bria 2"]
+    with way.open(Faults({"submit": ["400"]})) as standin, Website() as website:
+        url = website.on("/p.png", Answer(picture(0), status))
+        settings = way.settings(standin, tmp_path)
+        job = Job("a picture", Picture(url=url), SIZE)
+        with Provider(settings) as provider, pytest.raises(ProviderError, match=message) as caught:
+            provider.cut_out(job)
+        assert caught.value.retryable == retryable
+        assert (len(website.requests), standin.steps["submit"]) == (1, 1)
 
 
 @pytest.mark.parametrize("label", EACH)

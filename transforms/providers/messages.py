@@ -207,6 +207,7 @@ class Failed:
       retry_after: seconds the provider asks to wait.
       resubmits: how many new submits this kind of failure is worth, over all attempts.
       billed: False where the provider documents or shows that nothing was charged.
+      suspects_address: the picture's address may be what is wrong.
     """
 
     trouble: Trouble
@@ -214,6 +215,7 @@ class Failed:
     retry_after: float | None = None
     resubmits: int = 0
     billed: bool = True
+    suspects_address: bool = False
 
 
 @dataclass(frozen=True)

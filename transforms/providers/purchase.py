@@ -28,6 +28,7 @@ from .messages import (
 )
 from .outputs import Output
 from .reopening import Reopening
+from .second_look import looked_at
 from .settings import Job, Result
 from .staged_copy import StagedCopy
 
@@ -156,6 +157,7 @@ class Purchase:
         if failed.trouble in (Trouble.AUTH, Trouble.EXHAUSTED_BUDGET):
             await self._lose(intent, failed, accepted=False)
             raise self._lane.stop(failed).again()
+        failed = await looked_at(self._lane, self._sent, failed)
         return await self._lose(intent, failed, accepted=True)
 
     async def _accept(self, intent: Intent, ticket: Ticket) -> Open:
