@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
 
 import pytest
@@ -62,6 +63,50 @@ def test_a_rejected_picture_is_never_submitted_again(label, fault, tmp_path):
                 assert isinstance(outcome, ProviderError)
                 assert (outcome.kind, outcome.retryable) == ("rejected_input", False)
         assert standin.steps["submit"] == 1
+
+
+@pytest.mark.parametrize(
+    ("label", "fault"),
+    [
+        ("fal-bria queue", "fail_file_download_error"),
+        ("runware-bria sync", "fail_download"),
+    ],
+)
+def test_a_picture_that_the_provider_cannot_fetch_is_sent_itself(label, fault, tmp_path):
+    outcome, standin = run_one(label, tmp_path, {"job": [fault, None]})
+    assert is_right(outcome)
+    by_address, itself = (job.reference for job in standin.jobs.values())
+    assert by_address.startswith("http://127.0.0.1:")
+    assert itself == "data:image/png;base64," + base64.b64encode(picture(0)).decode()
+    assert len(standin.bills) == 1
+
+
+def test_a_picture_that_was_sent_itself_is_found_again_when_the_answer_is_lost(tmp_path):
+    way = WAYS["fal-bria queue"]
+    faults = Faults({"job": ["fail_file_download_error"], "submit": [None, "drop_after"]})
+    with way.open(faults) as standin:
+        standin.recording_lag = 1e9
+        settings, job = way.settings(standin, tmp_path), job_for(way, standin)
+        with Provider(settings) as provider, pytest.raises(ProviderError, match="lost"):
+            provider.cut_out(job)
+        standin.recording_lag = 0.0
+        with Provider(settings) as provider:
+            assert is_right(provider.cut_out(job))
+        assert (standin.steps["submit"], len(standin.bills)) == (2, 1)
+
+
+@pytest.mark.parametrize(("status", "retryable"), [(404, False), (503, True)])
+def test_a_picture_that_nobody_can_fetch_ends_as_an_error(status, retryable, tmp_path):
+    way = WAYS["fal-bria queue"]
+    faults = Faults({"job": ["fail_file_download_error"]})
+    with way.open(faults) as standin, Website() as website:
+        url = website.on("/p.png", Answer(b"", status))
+        job = Job("a picture", Picture(url=url), SIZE)
+        settings = way.settings(standin, tmp_path)
+        with Provider(settings) as provider, pytest.raises(ProviderError) as caught:
+            provider.cut_out(job)
+        assert "neither it nor this machine can fetch" in caught.value.message
+        assert (caught.value.retryable, standin.steps["submit"]) == (retryable, 1)
 
 
 @pytest.mark.parametrize(
