@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
 
 import pytest
-from service import SIZE, is_right, job_for, outcomes, run_one
+from service import SIZE, is_right, job_for, outcomes, picture, run_one
 from standins.faults import Faults
 from standins.kinds import QUICK, WAYS
+from website import Answer, Website
 
 from alphabeam.transforms.providers.driver import Provider
 from alphabeam.transforms.providers.errors import ProviderError
-from alphabeam.transforms.providers.settings import Result
+from alphabeam.transforms.providers.messages import Picture
+from alphabeam.transforms.providers.settings import Job, Result
 
 EACH = ["fal-bria queue", "pixazo-bria 1", "gmi-bria queued", "runware-bria async"]
 
@@ -60,6 +63,70 @@ def test_a_rejected_picture_is_never_submitted_again(label, fault, tmp_path):
                 assert isinstance(outcome, ProviderError)
                 assert (outcome.kind, outcome.retryable) == ("rejected_input", False)
         assert standin.steps["submit"] == 1
+
+
+@pytest.mark.parametrize(
+    ("label", "fault"),
+    [
+        ("fal-bria queue", "fail_file_download_error"),
+        ("runware-bria sync", "fail_download"),
+    ],
+)
+def test_a_picture_that_the_provider_cannot_fetch_is_sent_itself(label, fault, tmp_path):
+    outcome, standin = run_one(label, tmp_path, {"job": [fault, None]})
+    assert is_right(outcome)
+    by_address, itself = (job.reference for job in standin.jobs.values())
+    assert by_address.startswith("http://127.0.0.1:")
+    assert itself == "data:image/png;base64," + base64.b64encode(picture(0)).decode()
+    assert len(standin.bills) == 1
+
+
+def test_a_picture_that_was_sent_itself_is_found_again_when_the_answer_is_lost(tmp_path):
+    way = WAYS["fal-bria queue"]
+    faults = Faults({"job": ["fail_file_download_error"], "submit": [None, "drop_after"]})
+    with way.open(faults) as standin:
+        standin.recording_lag = 1e9
+        settings, job = way.settings(standin, tmp_path), job_for(way, standin)
+        with Provider(settings) as provider, pytest.raises(ProviderError, match="lost"):
+            provider.cut_out(job)
+        standin.recording_lag = 0.0
+        with Provider(settings) as provider:
+            assert is_right(provider.cut_out(job))
+        assert (standin.steps["submit"], len(standin.bills)) == (2, 1)
+
+
+@pytest.mark.parametrize(("status", "retryable"), [(404, False), (503, True)])
+def test_a_picture_that_nobody_can_fetch_ends_as_an_error(status, retryable, tmp_path):
+    way = WAYS["fal-bria queue"]
+    faults = Faults({"job": ["fail_file_download_error"]})
+    with way.open(faults) as standin, Website() as website:
+        url = website.on("/p.png", Answer(b"", status))
+        job = Job("a picture", Picture(url=url), SIZE)
+        settings = way.settings(standin, tmp_path)
+        with Provider(settings) as provider, pytest.raises(ProviderError) as caught:
+            provider.cut_out(job)
+        assert "neither it nor this machine can fetch" in caught.value.message
+        assert (caught.value.retryable, standin.steps["submit"]) == (retryable, 1)
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "retryable"),
+    [
+        (200, "its address can be fetched", False),
+        (404, "its address cannot be fetched", False),
+        (503, "its address cannot be fetched", True),
+    ],
+)
+def test_pixazo_refusing_a_request_has_the_address_looked_at(status, message, retryable, tmp_path):
+    way = WAYS["pixazo-bria 2"]
+    with way.open(Faults({"submit": ["400"]})) as standin, Website() as website:
+        url = website.on("/p.png", Answer(picture(0), status))
+        settings = way.settings(standin, tmp_path)
+        job = Job("a picture", Picture(url=url), SIZE)
+        with Provider(settings) as provider, pytest.raises(ProviderError, match=message) as caught:
+            provider.cut_out(job)
+        assert caught.value.retryable == retryable
+        assert (len(website.requests), standin.steps["submit"]) == (1, 1)
 
 
 @pytest.mark.parametrize("label", EACH)

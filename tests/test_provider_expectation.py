@@ -17,7 +17,6 @@ from alphabeam.transforms.providers.driver import Provider
 from alphabeam.transforms.providers.expectation import Expectation, first_question
 from alphabeam.transforms.providers.lane import Lane
 from alphabeam.transforms.providers.messages import Done, Running, Ticket
-from alphabeam.transforms.providers.pace import Pace
 
 NEWER = Ticket("pixazo-bria", PIXAZO_ID, {"polling_url": ""})
 OLDER = Ticket("pixazo-bria", PIXAZO_ID)
@@ -93,32 +92,39 @@ def test_a_time_is_read_or_it_is_none(value):
     assert reading.moment(value) is None or isinstance(reading.moment(value), float)
 
 
-@pytest.fixture
-def slept(monkeypatch):
-    """Notes every sleep of the lanes, which then lasts next to no time."""
-    sleeps: list[float] = []
+@pytest.mark.parametrize(("label", "leasts"), [("pixazo-bria 2", {5.0}), ("pixazo-bria 1", {0, 1})])
+def test_a_job_is_left_alone_as_long_as_its_dialect_and_its_estimate_want(
+    label, leasts, tmp_path, monkeypatch
+):
+    asked: set[float] = set()
 
-    async def sleep(self: Lane, seconds: float) -> None:
-        sleeps.append(seconds)
+    async def pause(self: Lane, polls: int, least: float = 0.0) -> None:
+        asked.add(least / QUICK.second)
         await asyncio.sleep(0.001)
 
-    monkeypatch.setattr(Lane, "_sleep", sleep)
-    return sleeps
-
-
-@pytest.mark.parametrize(("label", "least"), [("pixazo-bria 2", 5.0), ("pixazo-bria 1", 1.0)])
-def test_polls_of_a_job_are_as_far_apart_as_its_dialect_and_its_estimate_want(
-    label, least, slept, tmp_path
-):
+    monkeypatch.setattr(Lane, "pause", pause)
     way = WAYS[label]
-    with way.open(seconds=0.2) as standin, Provider(way.settings(standin, tmp_path)) as provider:
-        provider._lane().pace = Pace(1000.0)  # whose own sleeps are not noted
+    with way.open(seconds=0.5) as standin, Provider(way.settings(standin, tmp_path)) as provider:
         assert is_right(provider.cut_out(job_for(way, standin)))
-        first, *later = slept
-        assert QUICK.poll_first * 0.75 <= first <= QUICK.poll_cap
-        assert later
-        assert min(later) >= least * QUICK.second
-        assert standin.steps["poll"] == len(slept)
+    assert max(asked) == max(leasts)
+    assert asked <= leasts
+
+
+def test_a_pause_is_never_below_the_least(tmp_path, monkeypatch):
+    slept: list[float] = []
+
+    async def sleep(self: Lane, seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr(Lane, "_sleep", sleep)
+    way = WAYS["pixazo-bria 2"]
+    with way.open() as standin, Provider(way.settings(standin, tmp_path)) as provider:
+        lane = provider._lane()
+        asyncio.run(lane.pause(0, 7.0))
+        asyncio.run(lane.rest(0, 7.0))
+        asyncio.run(lane.pause(0))
+    assert slept[:2] == [7.0, 7.0]
+    assert slept[2] < 7.0
 
 
 def test_a_provider_is_asked_first_when_its_jobs_have_mostly_ended(tmp_path):
@@ -128,4 +134,4 @@ def test_a_provider_is_asked_first_when_its_jobs_have_mostly_ended(tmp_path):
         assert all(is_right(result, n) for n, result in enumerate(outcomes(provider, jobs)))
         took = provider._lane().expectation.took
         assert len(took) == 20
-        assert all(0.03 <= seconds <= 20.0 for seconds in took)
+        assert all(0.0 < seconds <= 20.0 for seconds in took)

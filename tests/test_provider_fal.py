@@ -53,10 +53,14 @@ def test_every_option_of_fal_reaches_the_wire():
         media_expiration=3600,
         priority="low",
         webhook_url="https://me.example/hook?secret=1",
+        max_queue_length=50,
+        no_retry=True,
+        runner_hint="shard-7",
+        store_io=False,
     )
     assert request.url == (
         "https://queue.fal.run/fal-ai/imageutils/rembg"
-        "?fal_webhook=https%3A%2F%2Fme.example%2Fhook%3Fsecret%3D1"
+        "?fal_webhook=https%3A%2F%2Fme.example%2Fhook%3Fsecret%3D1&fal_max_queue_length=50"
     )
     encoded = base64.b64encode(PNG).decode()
     assert request.json == {
@@ -68,6 +72,9 @@ def test_every_option_of_fal_reaches_the_wire():
         "X-Fal-Request-Start-Timeout": "90",
         "X-Fal-Object-Lifecycle-Preference": '{"expiration_duration_seconds": 3600}',
         "X-Fal-Queue-Priority": "low",
+        "X-Fal-No-Retry": "1",
+        "X-Fal-Runner-Hint": "shard-7",
+        "X-Fal-Store-IO": "0",
     }
 
 

@@ -106,6 +106,11 @@ class Studio(Server):
         self._inputs[f"/inputs/{name}"] = data
         return f"{self.url}/inputs/{name}"
 
+    async def _respond(self, request: Request) -> Answer:
+        if request.path in self._inputs:  # what is on the web is no part of the provider
+            return Answer(200, self._inputs[request.path])
+        return await super()._respond(request)
+
     @property
     def bills(self) -> list[Bill]:
         """Everything that was billed and not refunded."""

@@ -17,11 +17,13 @@ class Vacant:
       attempt: from 1.
       counted: how many earlier attempts were accepted by the provider.
       known_ids: request ids of earlier attempts.
+      as_data: a picture at an address is to be fetched here and sent itself.
     """
 
     attempt: int = 1
     counted: int = 0
     known_ids: tuple[str, ...] = ()
+    as_data: bool = False
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Intent:
     """A submit is about to be sent, is being sent, or was sent and its answer is not known.
 
     Attributes:
-      attempt, counted, known_ids: as in Vacant.
+      attempt, counted, known_ids, as_data: as in Vacant.
       owner: the process at work on it; empty when it has let go.
       at: Unix time of this record.
       first_at: Unix time of the attempt's first record; no submit of it was sent before.
@@ -43,6 +45,7 @@ class Intent:
     at: float
     first_at: float
     sent: bool = True
+    as_data: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,8 @@ class Lost:
 
     def next(self) -> Vacant:
         """Gives the attempt that may follow."""
-        return Vacant(self.attempt + 1, self.counted, self.known_ids)
+        wants_data = self.failed.wants_data
+        return Vacant(self.attempt + 1, self.counted, self.known_ids, as_data=wants_data)
 
 
 Entry = Vacant | Intent | Open | Bought | Lost

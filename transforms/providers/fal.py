@@ -43,6 +43,10 @@ class FalOptions:
       media_expiration: seconds after which fal deletes the result.
       priority: the queue's lane.
       webhook_url: told by fal when a queued job ends.
+      max_queue_length: a longer queue refuses the submit, which is then repeated more slowly.
+      no_retry: fal does not itself repeat a job whose runner failed.
+      runner_hint: jobs of the same hint go to the same runner where that is possible.
+      store_io: fal keeps what went in and out; without, a lost answer cannot be found again.
     """
 
     sync_mode: bool = option("sync_mode", bool, False)
@@ -53,9 +57,13 @@ class FalOptions:
     media_expiration: int | None = option("media_expiration", int, None, minimum=1)
     priority: str | None = option("priority", str, None, choices=("normal", "low"))
     webhook_url: str | None = option("webhook_url", str, None, is_url=True)
+    max_queue_length: int | None = option("max_queue_length", int, None, minimum=1)
+    no_retry: bool = option("no_retry", bool, False)
+    runner_hint: str | None = option("runner_hint", str, None, is_header=True)
+    store_io: bool = option("store_io", bool, True)
 
     def __post_init__(self) -> None:
-        for name in ("priority", "webhook_url"):
+        for name in ("priority", "webhook_url", "max_queue_length"):
             value = getattr(self, name)
             if value is not None and self.transport != "queue":
                 raise ValueError(
@@ -93,6 +101,17 @@ class Fal(Adapter):
 
     def submit(self, submission: Submission) -> HttpRequest:
         options = self.options
+        base = "fal_run" if options.transport == "sync" else "fal_queue"
+        asked = {
+            "fal_webhook": options.webhook_url,
+            "fal_max_queue_length": options.max_queue_length,
+        }
+        query = urlencode({name: value for name, value in asked.items() if value is not None})
+        url = self.endpoints.url(base, f"/{self.model}{'?' if query else ''}{query}")
+        return HttpRequest("POST", url, self._headers(), json=self._arguments(submission))
+
+    def _headers(self) -> dict[str, str]:
+        options = self.options
         headers = {}
         if options.start_timeout is not None:
             headers["X-Fal-Request-Start-Timeout"] = f"{options.start_timeout:g}"
@@ -102,12 +121,13 @@ class Fal(Adapter):
             )
         if options.priority is not None:
             headers["X-Fal-Queue-Priority"] = options.priority
-        base = "fal_run" if options.transport == "sync" else "fal_queue"
-        query = ""
-        if options.webhook_url:
-            query = "?" + urlencode({"fal_webhook": options.webhook_url})
-        url = self.endpoints.url(base, f"/{self.model}{query}")
-        return HttpRequest("POST", url, headers, json=self._arguments(submission))
+        if options.no_retry:
+            headers["X-Fal-No-Retry"] = "1"
+        if options.runner_hint is not None:
+            headers["X-Fal-Runner-Hint"] = options.runner_hint
+        if not options.store_io:
+            headers["X-Fal-Store-IO"] = "0"
+        return headers
 
     def _arguments(self, submission: Submission) -> dict[str, Any]:
         arguments = {"image_url": reading.reference(submission.picture), **self.result_options()}

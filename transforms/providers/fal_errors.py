@@ -51,8 +51,14 @@ def refusal(response: HttpResponse) -> Failed:
 def _refused_input(response: HttpResponse) -> Failed:
     # A 422 can be billed when it came after the GPU had been used; the answer says so itself.
     billed = bool(reading.number(response.headers.get("x-fal-billable-units")))
-    resubmits = 0 if billed else _WORTH_RESUBMITTING.get(_error_type(response), 0)
-    return Failed(Trouble.REJECTED_INPUT, message(response), resubmits=resubmits, billed=billed)
+    kind = _error_type(response)
+    return Failed(
+        Trouble.REJECTED_INPUT,
+        message(response),
+        resubmits=0 if billed else _WORTH_RESUBMITTING.get(kind, 0),
+        billed=billed,
+        wants_data=kind == "file_download_error",
+    )
 
 
 def poll_failure(response: HttpResponse) -> Outcome:

@@ -50,7 +50,7 @@ class GmiOptions:
     """
 
     image_form: str = option("image_form", str, "data_uri", choices=("data_uri", "base64"))
-    organization_id: str | None = option("organization_id", str, None)
+    organization_id: str | None = option("organization_id", str, None, is_header=True)
 
 
 class GmiBria(Adapter):

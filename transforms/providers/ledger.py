@@ -109,7 +109,13 @@ class Ledger:
         """Opens an attempt; None when another process has done so."""
         now = self.clock()
         intent = Intent(
-            vacant.attempt, vacant.counted, vacant.known_ids, self.owner, at=now, first_at=now
+            vacant.attempt,
+            vacant.counted,
+            vacant.known_ids,
+            self.owner,
+            at=now,
+            first_at=now,
+            as_data=vacant.as_data,
         )
         created = storage.write_exclusive(self._uri(name, intent.attempt, "intent"), encode(intent))
         return intent if created else None

@@ -207,6 +207,8 @@ class Failed:
       retry_after: seconds the provider asks to wait.
       resubmits: how many new submits this kind of failure is worth, over all attempts.
       billed: False where the provider documents or shows that nothing was charged.
+      suspects_address: the picture's address may be what is wrong.
+      wants_data: the address could not be fetched; the picture itself may be taken.
     """
 
     trouble: Trouble
@@ -214,6 +216,8 @@ class Failed:
     retry_after: float | None = None
     resubmits: int = 0
     billed: bool = True
+    suspects_address: bool = False
+    wants_data: bool = False
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ class _Rule:
     maximum: float | None = None
     refused: Mapping[str, str] = field(default_factory=dict)
     is_url: bool = False
+    is_header: bool = False
 
 
 def option(
@@ -37,6 +38,7 @@ def option(
     maximum: float | None = None,
     refused: Mapping[str, str] | None = None,
     is_url: bool = False,
+    is_header: bool = False,
 ) -> Any:
     """Declares one option of a data class.
 
@@ -48,8 +50,9 @@ def option(
       minimum, maximum: the range allowed, both inclusive.
       refused: values that the provider knows but we do not send, and why.
       is_url: an absolute http(s) address is wanted.
+      is_header: what can stand in an HTTP header is wanted.
     """
-    rule = _Rule(name, kind, choices, minimum, maximum, refused or {}, is_url)
+    rule = _Rule(name, kind, choices, minimum, maximum, refused or {}, is_url, is_header)
     return field(default=default, metadata={"rule": rule})
 
 
@@ -113,6 +116,8 @@ def _checked(rule: _Rule, value: Any) -> Any:
         raise ValueError(f"give at most {rule.maximum}")
     if rule.is_url and not _is_web_address(str(value)):
         raise ValueError("give an absolute http(s) address")
+    if rule.is_header and not (str(value).isascii() and str(value).isprintable() and str(value)):
+        raise ValueError("give printable ASCII text")
     return value
 
 

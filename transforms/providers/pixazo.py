@@ -160,7 +160,8 @@ def _refusal(response: HttpResponse) -> Failed:
     if status == 429:
         return reading.limited(response, message)
     if status < 500:
-        return reading.refused(Trouble.REJECTED_INPUT, message)
+        suspects = status == 400
+        return Failed(Trouble.REJECTED_INPUT, message, billed=False, suspects_address=suspects)
     # The gateway forwards to another provider and may fail after that one has accepted.
     return Failed(Trouble.AMBIGUOUS, message)
 

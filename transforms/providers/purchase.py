@@ -29,6 +29,7 @@ from .messages import (
 from .outputs import Output
 from .reopening import Reopening
 from .settings import Job, Result
+from .source_address import as_data, looked_at
 from .staged_copy import StagedCopy
 
 
@@ -92,7 +93,10 @@ class Purchase:
             raise ProviderError(lane.adapter.name, failed, vacant.attempt)
         turn = await lane.clear_to_submit(self._reservation)
         try:
-            self._sent = await self._copy.put(vacant.attempt)
+            if vacant.as_data:
+                self._sent = await as_data(lane, self._job.picture, vacant.attempt)
+            else:
+                self._sent = await self._copy.put(vacant.attempt)
         except ProviderError:
             await self._reservation.settle(0.0)
             raise
@@ -156,6 +160,7 @@ class Purchase:
         if failed.trouble in (Trouble.AUTH, Trouble.EXHAUSTED_BUDGET):
             await self._lose(intent, failed, accepted=False)
             raise self._lane.stop(failed).again()
+        failed = await looked_at(self._lane, self._sent, failed)
         return await self._lose(intent, failed, accepted=True)
 
     async def _accept(self, intent: Intent, ticket: Ticket) -> Open:
@@ -184,6 +189,8 @@ class Purchase:
         if not intent.sent:
             failed = Failed(Trouble.RETRYABLE, "the submit was never accepted", billed=False)
             return await self._lose(intent, failed, accepted=False)
+        if intent.as_data:  # the search is for what was sent
+            self._sent = await as_data(lane, self._job.picture, intent.attempt)
         if lane.adapter.idempotent:
             turn = await lane.clear_to_submit(self._reservation)
             intent = await lane.blocking(self._ledger.renew, self._name, intent, sent=True)

@@ -255,7 +255,7 @@ def _task_failure(error: Any, response: HttpResponse | None = None) -> Failed | 
     if "ateLimit" in code:
         return reading.refused(Trouble.RATE_LIMITED, message)
     if code == "downloadFailed":
-        return reading.refused(Trouble.REJECTED_INPUT, message, resubmits=2)
+        return Failed(Trouble.REJECTED_INPUT, message, resubmits=2, billed=False, wants_data=True)
     if says(_PASSING):
         return reading.refused(Trouble.FAILED, message, resubmits=3)
     if code.endswith("NotFound"):
