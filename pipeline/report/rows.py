@@ -12,10 +12,10 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from ...transforms.stream import ordered_map
+from ..joined_tables import JoinedTables
 
 _ROWS = 65_536
 _READERS = 8
-_MOST_BATCHES = 256
 
 
 @dataclass(frozen=True)
@@ -89,43 +89,21 @@ def chunks(dataset: pads.Dataset, columns: Sequence[str], *, rows: int = _ROWS) 
       columns: which to read; partition columns are told by the pieces instead.
       rows: in a chunk, at most; files smaller than that share one.
     """
-    batches = _Batches()
+    tables = JoinedTables()
     pieces: list[Piece] = []
     held = 0
     for fragment, read in _files(dataset, list(columns), rows):
         partition, offset = _partition(dataset, fragment), 0
         for batch in read:
             if held + batch.num_rows > rows:
-                yield Chunk(batches.table(), tuple(pieces))
-                batches, pieces, held = _Batches(), [], 0
-            batches.add(batch)
+                yield Chunk(tables.table(), tuple(pieces))
+                tables, pieces, held = JoinedTables(), [], 0
+            tables.add(pa.Table.from_batches([batch]))
             pieces.append(Piece(fragment, offset, batch.num_rows, partition))
             offset += batch.num_rows
             held += batch.num_rows
     if held:
-        yield Chunk(batches.table(), tuple(pieces))
-
-
-class _Batches:
-    """Rows of many files; small batches are joined, for alone they take far more than their bytes."""
-
-    def __init__(self) -> None:
-        self._joined: list[pa.Table] = []
-        self._small: list[pa.RecordBatch] = []
-
-    def add(self, batch: pa.RecordBatch) -> None:
-        self._small.append(batch)
-        if len(self._small) == _MOST_BATCHES:
-            self._join()
-
-    def table(self) -> pa.Table:
-        self._join()
-        return pa.concat_tables(self._joined)
-
-    def _join(self) -> None:
-        if self._small:
-            self._joined.append(pa.Table.from_batches(self._small).combine_chunks())
-        self._small = []
+        yield Chunk(tables.table(), tuple(pieces))
 
 
 def _files(
