@@ -118,6 +118,16 @@ _FLAG_COLUMNS = [
 ]  # fmt: skip
 
 
+def test_rows_of_many_small_files_are_joined(tmp_path):
+    for number in range(700):
+        table = pa.table({"key": [f"{number:03d}"], "width": [number]})
+        pq.write_table(table, tmp_path / f"{number:03d}.parquet")
+    (chunk,) = chunks(pads.dataset(tmp_path), ["key", "width"])
+    assert chunk.table["width"].to_pylist() == list(range(700))
+    assert chunk.table["width"].num_chunks == 3
+    assert chunk.place(699).read(["key"]) == {"key": "699"}
+
+
 def test_errors_are_counted_by_class_with_examples(dataset):
     rows = open_errors(str(dataset)).to_table().to_pylist()
     classes, count = error_classes(open_errors(str(dataset)), 24)

@@ -6,16 +6,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.dataset as pads
+import pyarrow.parquet as pq
 
 from ...transforms import storage
+from ...transforms.stream import ordered_map
 from ..columns import output_names
 from ..dataset import open_dataset, open_errors, require_dataset
+from ..joined_tables import JoinedTables
 from .stored_mattes import MatteReader, StoredMatte
 
 _FAILURE = ("key", "stage", "error", "message")
-_FILE = "__filename"  # pyarrow's own column: the path of the file that a row is from
+_READERS = 8
 
 
 @dataclass(frozen=True)
@@ -90,21 +93,45 @@ class Mattes:
 
     def _read_rows(self) -> pa.Table:
         names = ["key", *self.reader.columns, *self._partition_by]
-        rows = open_dataset(self.root).to_table(columns=[*names, _FILE])
-        files = rows.column(_FILE).combine_chunks().dictionary_encode()
-        codes = files.indices.to_numpy()
-        _, starts = np.unique(codes, return_index=True)
-        positions = np.arange(len(codes)) - starts[codes] if len(codes) else codes
-        self._files = [self._uri(path) for path in files.dictionary.to_pylist()]
-        rows = rows.select(names)
-        rows = rows.append_column("file_number", pa.array(codes, pa.int32()))
-        return rows.append_column("file_row", pa.array(positions, pa.int64())).combine_chunks()
+        self._files: list[str] = []
+        tables = JoinedTables()
+        for path, rows in _rows_by_file(open_dataset(self.root), names):
+            number = pa.array([len(self._files)] * len(rows), pa.int32())
+            rows = rows.append_column("file_number", number)
+            tables.add(rows.append_column("file_row", pa.array(range(len(rows)), pa.int64())))
+            if path is not None:
+                self._files.append(self._uri(path))
+        return tables.table().combine_chunks()
 
     def _uri(self, path: str) -> str:
         if storage.is_local(self.root):
             return path
         fs, _ = storage.resolve(self.root)
         return fs.unstrip_protocol(path)
+
+
+def _rows_by_file(dataset: Any, columns: list[str]) -> Iterator[tuple[str | None, pa.Table]]:
+    """Reads columns of a dataset file by file, each with its path; one without when there are none.
+
+    Arrow's own datasets keep the metadata of every file that was read through them.
+    """
+    if not isinstance(dataset, pads.FileSystemDataset):
+        yield None, dataset.to_table(columns=columns)
+        return
+
+    def read(fragment: Any) -> tuple[str, pa.Table]:
+        values = pads.get_partition_keys(fragment.partition_expression)
+        with fragment.open() as content:
+            file = pq.ParquetFile(content, pre_buffer=True)
+            stored = set(file.schema_arrow.names)
+            rows = file.read([name for name in columns if name in stored])
+        for name in columns:
+            if name not in stored:
+                kind = dataset.schema.field(name).type
+                rows = rows.append_column(name, pa.array([values[name]] * len(rows), kind))
+        return fragment.path, rows.select(columns)
+
+    yield from ordered_map(read, dataset.get_fragments(), threads=_READERS, lookahead=2 * _READERS)
 
 
 def _partition_columns(values: dict[str, Any]) -> list[str]:

@@ -12,6 +12,7 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from ...transforms.stream import ordered_map
+from ..joined_tables import JoinedTables
 
 _ROWS = 65_536
 _READERS = 8
@@ -88,21 +89,21 @@ def chunks(dataset: pads.Dataset, columns: Sequence[str], *, rows: int = _ROWS) 
       columns: which to read; partition columns are told by the pieces instead.
       rows: in a chunk, at most; files smaller than that share one.
     """
-    batches: list[pa.RecordBatch] = []
+    tables = JoinedTables()
     pieces: list[Piece] = []
     held = 0
     for fragment, read in _files(dataset, list(columns), rows):
         partition, offset = _partition(dataset, fragment), 0
         for batch in read:
             if held + batch.num_rows > rows:
-                yield Chunk(pa.Table.from_batches(batches), tuple(pieces))
-                batches, pieces, held = [], [], 0
-            batches.append(batch)
+                yield Chunk(tables.table(), tuple(pieces))
+                tables, pieces, held = JoinedTables(), [], 0
+            tables.add(pa.Table.from_batches([batch]))
             pieces.append(Piece(fragment, offset, batch.num_rows, partition))
             offset += batch.num_rows
             held += batch.num_rows
-    if batches:
-        yield Chunk(pa.Table.from_batches(batches), tuple(pieces))
+    if held:
+        yield Chunk(tables.table(), tuple(pieces))
 
 
 def _files(
