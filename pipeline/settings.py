@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from ..transforms import storage
 from ..transforms.codec import DecodeLimits
 from ..transforms.cutout import ChainSettings
 from ..transforms.cutters import CutterSettings
@@ -139,8 +140,9 @@ def settings_from_options(options: PipelineOptions) -> JobSettings:
         raise UsageError(
             "--output is missing: give the folder of the dataset, for example --output cutouts"
         )
-    if "://" not in given_output.output:  # workers may live elsewhere
-        given_output.output = os.path.abspath(given_output.output)
+    # No shell looks for a tilde after `--output=`.
+    given_manifest.manifest = os.path.expanduser(given_manifest.manifest)
+    given_output.output = _folder(os.path.expanduser(given_output.output))
     if given_output.overwrite and given_output.retry_failed:
         raise UsageError(
             "--overwrite and --retry_failed exclude each other: the one deletes what "
@@ -195,6 +197,18 @@ def settings_from_options(options: PipelineOptions) -> JobSettings:
         upload_column=upload_column,
         webhook=webhook,
     )
+
+
+def _folder(output: str) -> str:
+    """Spells the output so that it means the same to all workers."""
+    if "://" not in output:
+        return os.path.abspath(output)
+    if not storage.is_local(output) and storage.has_glob(output):
+        # Deleting from stores goes through fsspec, which would take it for a pattern.
+        raise UsageError(
+            f"--output {output} looks like a glob: give a folder whose name is without *, ? and ["
+        )
+    return output
 
 
 def _look_at_manifest(options: PipelineOptions, look: Look) -> Manifest:

@@ -86,6 +86,20 @@ def test_a_manifest_without_an_image_column_names_its_columns(tmp_path, capsys):
     assert "label" in line
 
 
+@pytest.mark.parametrize("output", ["memory://bucket/a*", "memory://bucket/a[b]", "gs://b/a?/c"])
+def test_an_output_in_a_store_is_no_pattern(manifest, capsys, output):
+    line = refusal(capsys, "run", "--manifest", manifest, "--output", output)
+    assert line.startswith(f"alphabeam: --output {output} ")
+    assert "without *, ? and [" in line
+
+
+def test_a_tilde_that_the_shell_left_is_the_home_folder(manifest, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    flags = ["--manifest=~/manifest.parquet", "--output=~/out", "--no_report"]
+    assert main(["run", *flags]) == 0
+    assert main(["verify", str(tmp_path / "out")]) == 0
+
+
 def test_an_output_that_is_a_file_is_refused(manifest, tmp_path, capsys):
     (tmp_path / "out").write_text("a file")
     line = refusal(capsys, "run", "--manifest", manifest, "--output", str(tmp_path / "out"))

@@ -237,29 +237,38 @@ def _write_temporary(path: str, data: bytes, scratch: str | None) -> str:
 
 
 def list_files(uri: str) -> Iterator[FileInfo]:
-    """Lists the files under a folder, a glob or a single file, sorted by URI.
+    """Lists the files under a folder, or a single file, sorted by URI.
 
     A missing folder gives nothing. Object stores are listed by pages, never file by file; a slash
     at the URI's end says that it is no single file, which saves a request.
     """
-    if is_local(uri) and not has_glob(uri):
+    if is_local(uri):
         yield from _list_local(local_path(uri))
         return
     fs, path = resolve(uri)
     if pages_of(fs) is not None:
         folder = "/" if uri.endswith("/") else ""
-        listed = glob_objects(fs, path) if has_glob(uri) else list_objects(fs, path + folder)
-        for info in listed:
-            name = fs.unstrip_protocol(info["name"])
-            yield FileInfo(name, info["size"], _fingerprint(info))
+        yield from _objects(fs, list_objects(fs, path + folder))
         return
-    if has_glob(uri):
-        found = fs.glob(path, detail=True)
-    else:
-        try:
-            found = fs.find(path, detail=True)
-        except FileNotFoundError:
-            return
+    with suppress(FileNotFoundError):
+        yield from _files(fs, uri, fs.find(path, detail=True))
+
+
+def glob_files(pattern: str) -> Iterator[FileInfo]:
+    """Lists the files whose URIs match a glob, sorted, as `list_files` does."""
+    fs, path = resolve(pattern)
+    if pages_of(fs) is not None:
+        yield from _objects(fs, glob_objects(fs, path))
+        return
+    yield from _files(fs, pattern, fs.glob(path, detail=True))
+
+
+def _objects(fs: Any, listed: Iterator[dict[str, Any]]) -> Iterator[FileInfo]:
+    for info in listed:
+        yield FileInfo(fs.unstrip_protocol(info["name"]), info["size"], _fingerprint(info))
+
+
+def _files(fs: Any, uri: str, found: dict[str, Any]) -> Iterator[FileInfo]:
     for name in sorted(found):
         info = found[name]
         if info["type"] == "file":
