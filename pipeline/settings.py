@@ -164,7 +164,7 @@ def settings_from_options(options: PipelineOptions) -> JobSettings:
         ("fetch_timeout", workers.fetch_timeout),
         ("cpu_threads", workers.cpu_threads),
     ):  # fmt: skip
-        if value is not None and value <= 0:
+        if value is not None and not value > 0:
             raise UsageError(f"--{flag} must be greater than 0: given {value}")
     if given_manifest.watch is not None and given_manifest.watch < 0:
         raise UsageError(
@@ -175,7 +175,7 @@ def settings_from_options(options: PipelineOptions) -> JobSettings:
     known = known_lots(given_output.output, given_manifest.manifest)
     look = Look([] if given_output.overwrite else known, quiet_seconds(given_manifest.watch))
     manifest = _look_at_manifest(options, look)
-    partition_by = _partition_by(given_manifest.partition_by, manifest.schema)
+    partition_by = _partition_by(given_manifest.partition_by, manifest)
     delivery = options.view_as(DeliveryOptions)
     upload_column = check_upload_column(delivery.upload_column, manifest.schema, partition_by)
     webhook = check_webhook(delivery.webhook_url, delivery.webhook_secret, here=works_here(options))
@@ -276,9 +276,17 @@ def _chain(output: Any, workers: Any, options: PipelineOptions) -> ChainSettings
     )
 
 
-def _partition_by(given: str, schema: pa.Schema) -> tuple[str, ...]:
+def _partition_by(given: str, manifest: Manifest) -> tuple[str, ...]:
+    columns, schema = manifest.columns, manifest.schema
     names = tuple(name.strip() for name in given.split(",") if name.strip())
     for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"--partition_by names column {name!r} twice: give it once")
+        if columns is not None and name in (columns.image, columns.key):
+            raise UsageError(
+                f"--partition_by: column {name!r} is the pictures' own, which would make a folder "
+                f"of each; partition by one of {', '.join(schema.names) or 'none'}"
+            )
         if name not in schema.names:
             raise UsageError(
                 f"--partition_by: the manifest has no column {name!r} to partition "

@@ -22,6 +22,7 @@ from .manifests.files import ManifestEmpty
 from .manifests.tally import Look, ManifestChanged
 from .options import ManifestOptions
 from .paths import DatasetPaths
+from .runners import choose_runner
 from .settings import JobSettings, manifest_changed, quiet_seconds, settings_from_options
 from .submission import Submission
 
@@ -44,6 +45,7 @@ def run(options: PipelineOptions) -> RunSummary | Submission:
     seconds = options.view_as(ManifestOptions).watch
     if dataflow.is_chosen(options):
         return launch.run(options)
+    choose_runner(options)
     look = Look(quiet=quiet_seconds(seconds))
     with _terminable():
         job = _first(options, seconds)
