@@ -19,7 +19,7 @@ from .cards.croissant import croissant
 from .cards.readme import dataset_card
 from .columns import data_schema, error_schema, output_names, picture_columns
 from .compaction import read_compaction, settle
-from .errors import UsageError
+from .errors import DatasetDamaged, UsageError, in_a_line
 from .intake import LotTaken, read_lots, write_lot
 from .markers import committed_units, read_heads
 from .paths import NULL_PARTITION, DatasetPaths
@@ -52,7 +52,7 @@ def begin(job: JobSettings) -> None:
     paths = DatasetPaths(job.output)
     lot = job.manifest.lot
     try:
-        before = read_settings(paths)
+        before = _read_before(paths, job)
         known = read_lots(paths) if before is not None and not job.overwrite else []
         if before is None:
             if job.retry_failed:
@@ -76,10 +76,19 @@ def begin(job: JobSettings) -> None:
     except UsageError:
         raise
     except Exception as error:  # every store raises exceptions of its own
-        told = " ".join(str(error).split())[:300] or type(error).__name__
         raise UsageError(
-            f"--output {job.output} cannot be written: {told}; give a folder you may write to"
+            f"--output {job.output} cannot be written: {in_a_line(error)}; give a folder you may "
+            f"write to"
         ) from error
+
+
+def _read_before(paths: DatasetPaths, job: JobSettings) -> dict[str, Any] | None:
+    try:
+        return read_settings(paths)
+    except DatasetDamaged:
+        if not job.overwrite:
+            raise
+        return {}
 
 
 def finish(job: JobSettings) -> Totals:
@@ -133,14 +142,22 @@ def _write_cards(paths: DatasetPaths, values: dict[str, Any], summary: Summary) 
 
 
 def read_settings(paths: DatasetPaths) -> dict[str, Any] | None:
-    """Reads `dataset.json`; None when there is no dataset."""
+    """Reads `dataset.json`; None when there is no dataset.
+
+    Raises:
+      DatasetDamaged: it is no JSON object.
+    """
     uri = paths.uri(paths.SETTINGS)
     try:
-        values = json.loads(storage.read_bytes(uri))
+        content = storage.read_bytes(uri)
     except FileNotFoundError:
         return None
+    try:
+        values = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise DatasetDamaged(f"{uri} is damaged ({error}): restore it, or start anew") from error
     if not isinstance(values, dict):
-        raise ValueError(f"{uri} holds no JSON object")
+        raise DatasetDamaged(f"{uri} is damaged (no JSON object): restore it, or start anew")
     return values
 
 
@@ -156,9 +173,14 @@ def require_dataset(root: str) -> dict[str, Any]:
     """Reads `dataset.json` of a dataset that has to be there.
 
     Raises:
-      UsageError: there is none.
+      UsageError: there is none, or it cannot be read.
     """
-    values = read_settings(DatasetPaths(root))
+    try:
+        values = read_settings(DatasetPaths(root))
+    except UsageError:
+        raise
+    except Exception as error:  # every store raises exceptions of its own
+        raise UsageError(f"{root} cannot be read: {in_a_line(error)}") from error
     if values is None:
         raise UsageError(f"{root} holds no alphabeam dataset: it has no dataset.json")
     return values

@@ -21,10 +21,11 @@ from ..transforms.fetch import FetchLimits
 from ..transforms.matte import ComposeSettings, parse_background
 from .columns import SCHEMA_VERSION
 from .engine_settings import check_sources, cutter_settings, recorded_engines, works_here
-from .errors import UsageError
+from .errors import UsageError, in_a_line
 from .intake import known_lots
 from .layouts.catalogue import LAYOUTS
 from .manifest import Manifest, open_manifest
+from .manifests.lots import Lot
 from .manifests.tally import Look, ManifestChanged
 from .options import (
     DeliveryOptions,
@@ -172,8 +173,8 @@ def settings_from_options(options: PipelineOptions) -> JobSettings:
             f"given {given_manifest.watch:g}"
         )
     chain = _chain(given_output, workers, options)
-    known = known_lots(given_output.output, given_manifest.manifest)
-    look = Look([] if given_output.overwrite else known, quiet_seconds(given_manifest.watch))
+    known = [] if given_output.overwrite else _known_lots(options)
+    look = Look(known, quiet_seconds(given_manifest.watch))
     manifest = _look_at_manifest(options, look)
     partition_by = _partition_by(given_manifest.partition_by, manifest)
     delivery = options.view_as(DeliveryOptions)
@@ -211,6 +212,16 @@ def _folder(output: str) -> str:
     return output
 
 
+def _known_lots(options: PipelineOptions) -> list[Lot]:
+    output = options.view_as(OutputOptions).output
+    try:
+        return known_lots(output, options.view_as(ManifestOptions).manifest)
+    except UsageError:
+        raise
+    except Exception as error:  # every store raises exceptions of its own
+        raise UsageError(f"--output {output} cannot be read: {in_a_line(error)}") from error
+
+
 def _look_at_manifest(options: PipelineOptions, look: Look) -> Manifest:
     given = options.view_as(ManifestOptions)
     try:
@@ -219,7 +230,7 @@ def _look_at_manifest(options: PipelineOptions, look: Look) -> Manifest:
         output = options.view_as(OutputOptions).output
         raise manifest_changed(given.manifest, output, error) from error
     except ValueError as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(f"--manifest: {error}") from error
 
 
 def manifest_changed(uri: str, output: str, error: ManifestChanged) -> UsageError:

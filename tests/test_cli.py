@@ -95,7 +95,7 @@ def test_what_is_missing_is_said(manifest, tmp_path, capsys):
     assert "--output is missing" in refusal(capsys, "run", "--manifest", manifest)
     output = str(tmp_path / "out")
     line = refusal(capsys, "run", "--manifest", str(tmp_path / "no.parquet"), "--output", output)
-    assert "no.parquet" in line
+    assert line == f"alphabeam: --manifest: there is no manifest {tmp_path}/no.parquet"
 
 
 def test_a_manifest_without_an_image_column_names_its_columns(tmp_path, capsys):
@@ -125,6 +125,25 @@ def test_an_output_that_is_a_file_is_refused(manifest, tmp_path, capsys):
     (tmp_path / "out").write_text("a file")
     line = refusal(capsys, "run", "--manifest", manifest, "--output", str(tmp_path / "out"))
     assert str(tmp_path / "out") in line
+
+
+@pytest.mark.parametrize("output", ["nosuch://bucket/out", "ftp://127.0.0.1:1/out"])
+def test_a_store_that_cannot_be_reached_is_refused_in_one_line(manifest, capsys, output):
+    for command in (["run", "--manifest", manifest, "--output", output], ["verify", output]):
+        assert output in refusal(capsys, *command)
+
+
+def test_a_damaged_dataset_is_named_and_may_be_overwritten(manifest, tmp_path, capsys):
+    output = tmp_path / "out"
+    command = ["run", "--manifest", manifest, "--output", str(output), "--no_report"]
+    assert main(command) == 0
+    for damaged in ('{"settings": {', "[]"):
+        (output / "dataset.json").write_text(damaged)
+        capsys.readouterr()
+        for refused in (command, ["watch", str(output)], ["report", str(output)]):
+            assert f"{output}/dataset.json is damaged" in refusal(capsys, *refused)
+    assert main([*command, "--overwrite"]) == 0
+    assert main(["verify", str(output)]) == 0
 
 
 def test_commands_on_a_folder_without_a_dataset_are_refused(tmp_path, capsys):
