@@ -23,8 +23,8 @@ from .errors import DatasetDamaged, UsageError, in_a_line
 from .intake import LotTaken, read_lots, write_lot
 from .markers import committed_units, read_heads
 from .paths import NULL_PARTITION, DatasetPaths
-from .planned import Plan
 from .settings import JobSettings
+from .stored_settings import read_plan, read_settings, require_dataset
 from .totals import Summary, Totals, add_up, summarise
 
 __all__ = [
@@ -139,51 +139,6 @@ def _write_cards(paths: DatasetPaths, values: dict[str, Any], summary: Summary) 
         stored = [field for field in schema if field.name not in partitions]
         schema = pa.schema(stored, schema.metadata)
     paths.write(paths.CROISSANT, croissant(values, schema))
-
-
-def read_settings(paths: DatasetPaths) -> dict[str, Any] | None:
-    """Reads `dataset.json`; None when there is no dataset.
-
-    Raises:
-      DatasetDamaged: it is no JSON object.
-    """
-    uri = paths.uri(paths.SETTINGS)
-    try:
-        content = storage.read_bytes(uri)
-    except FileNotFoundError:
-        return None
-    try:
-        values = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise DatasetDamaged(f"{uri} is damaged ({error}): restore it, or start anew") from error
-    if not isinstance(values, dict):
-        raise DatasetDamaged(f"{uri} is damaged (no JSON object): restore it, or start anew")
-    return values
-
-
-def read_plan(paths: DatasetPaths) -> Plan | None:
-    """Reads how many units and rows were planned; None before that is known."""
-    try:
-        return Plan.decode(storage.read_bytes(paths.uri(paths.PLAN)))
-    except FileNotFoundError:
-        return None
-
-
-def require_dataset(root: str) -> dict[str, Any]:
-    """Reads `dataset.json` of a dataset that has to be there.
-
-    Raises:
-      UsageError: there is none, or it cannot be read.
-    """
-    try:
-        values = read_settings(DatasetPaths(root))
-    except UsageError:
-        raise
-    except Exception as error:  # every store raises exceptions of its own
-        raise UsageError(f"{root} cannot be read: {in_a_line(error)}") from error
-    if values is None:
-        raise UsageError(f"{root} holds no alphabeam dataset: it has no dataset.json")
-    return values
 
 
 def open_dataset(root: str) -> pads.Dataset:

@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -25,6 +25,7 @@ from .errors import UsageError, in_a_line
 from .intake import known_lots
 from .layouts.catalogue import LAYOUTS
 from .manifest import Manifest, open_manifest
+from .manifests.files import spell
 from .manifests.lots import Lot
 from .manifests.tally import Look, ManifestChanged
 from .options import (
@@ -224,6 +225,7 @@ def _known_lots(options: PipelineOptions) -> list[Lot]:
 
 def _look_at_manifest(options: PipelineOptions, look: Look) -> Manifest:
     given = options.view_as(ManifestOptions)
+    look = replace(look, apart=spell(options.view_as(OutputOptions).output))
     try:
         return open_manifest(given.manifest, given.image_column, given.key_column, look)
     except ManifestChanged as error:

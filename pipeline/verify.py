@@ -76,7 +76,7 @@ def verify(root: str, sample: int | None = None, *, progress: bool = False) -> V
         raise UsageError(f"--sample is a number of pictures from 1 on: given {sample}")
     try:
         walk = _Walk(root, sample)
-    except Exception as error:  # noqa: BLE001 - it may hold anything
+    except Exception as error:
         if isinstance(error, UsageError) and not isinstance(error, DatasetDamaged):
             raise
         fault = f"{DatasetPaths.SETTINGS}: cannot be read as a run's settings: {error!r}"

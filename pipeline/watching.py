@@ -18,7 +18,7 @@ from .errors import UsageError
 from .intake import read_lots
 from .launch import RunSummary
 from .manifest import look_again
-from .manifests.files import ManifestEmpty
+from .manifests.files import ManifestEmpty, spell
 from .manifests.tally import Look, ManifestChanged
 from .options import ManifestOptions
 from .paths import DatasetPaths
@@ -51,7 +51,7 @@ def run(options: PipelineOptions) -> RunSummary | Submission:
         job = _first(options, seconds)
         summary = launch.run_job(job, options)
         while not summary.broken:
-            look = replace(look, known=read_lots(DatasetPaths(job.output)))
+            look = replace(look, known=read_lots(DatasetPaths(job.output)), apart=spell(job.output))
             try:
                 job = _next(job, look, seconds)
             except KeyboardInterrupt:

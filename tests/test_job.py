@@ -85,6 +85,18 @@ def test_the_output_may_have_any_name(tmp_path, name):
     assert verify(str(output)).faults == ()
 
 
+def test_a_dataset_within_the_manifests_folder_is_no_part_of_it(tmp_path):
+    write_photographs(str(tmp_path), 3, 64)
+    (tmp_path / "dead.jpg").symlink_to(tmp_path / "nothing.jpg")
+    output = tmp_path / "out"
+    assert run(tmp_path, output) == 0
+    assert run(tmp_path, output) == 0
+    assert run(tmp_path, output, "--overwrite") == 0
+    assert len(rows_of(output)) == 3
+    assert [row["error"] for row in errors_of(output)] == ["not_found"]
+    assert verify(str(output)).faults == ()
+
+
 def test_the_dataset_folder_holds_what_the_design_names(tmp_path):
     manifest = write_manifest(str(tmp_path))
     run(manifest, tmp_path / "out", "--partition_by", "split", "--save_mask", "--unit_size", "3")

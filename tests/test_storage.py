@@ -74,6 +74,18 @@ def test_a_folder_called_like_a_glob_is_listed_as_it_is(base):
     assert listed.uri == storage.canonical(storage.join(base, "a[b]", "x"))
 
 
+def test_links_are_followed_but_not_in_circles_and_may_be_dead(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "a" / "file").write_text("text")
+    (tmp_path / "a" / "again").symlink_to(tmp_path / "a")
+    (tmp_path / "a" / "other").symlink_to(tmp_path / "b")
+    (tmp_path / "b" / "back").symlink_to(tmp_path / "a")
+    (tmp_path / "b" / "dead").symlink_to(tmp_path / "nothing")
+    listed = [file.uri for file in storage.list_files(str(tmp_path / "a"))]
+    assert listed == [str(tmp_path / "a" / "file"), str(tmp_path / "a" / "other" / "dead")]
+
+
 def test_removing_a_tree_leaves_its_neighbours(base):
     storage.write_atomic(storage.join(base, "gone", "x"), b"")
     storage.write_atomic(storage.join(base, "gone2"), b"")

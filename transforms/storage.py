@@ -22,6 +22,7 @@ from tenacity import (
 )
 
 from .listing import StoredObject, glob_objects, list_objects, pages_of
+from .local_listing import list_local
 from .stream import ordered_map
 
 # Stores whose listings fsspec would remember for good, while other workers go on writing.
@@ -243,7 +244,8 @@ def list_files(uri: str) -> Iterator[FileInfo]:
     at the URI's end says that it is no single file, which saves a request.
     """
     if is_local(uri):
-        yield from _list_local(local_path(uri))
+        for path, stat in list_local(local_path(uri)):
+            yield FileInfo(path, stat.st_size, str(stat.st_mtime_ns))
         return
     fs, path = resolve(uri)
     if pages_of(fs) is not None:
@@ -279,23 +281,6 @@ def has_glob(uri: str) -> bool:
     """Tells whether a URI holds glob characters; in web addresses `?` starts the query."""
     characters = "*[" if uri.lower().startswith(("http://", "https://")) else "*?["
     return any(character in uri for character in characters)
-
-
-def _list_local(path: str) -> Iterator[FileInfo]:
-    if os.path.isfile(path):
-        stat = os.stat(path)
-        yield FileInfo(path, stat.st_size, str(stat.st_mtime_ns))
-        return
-    if not os.path.isdir(path):
-        return
-    with os.scandir(path) as entries:
-        listed = sorted(entries, key=lambda e: e.name + "/" if e.is_dir() else e.name)
-    for entry in listed:
-        if entry.is_dir():
-            yield from _list_local(entry.path)
-        else:
-            stat = entry.stat()
-            yield FileInfo(entry.path, stat.st_size, str(stat.st_mtime_ns))
 
 
 def _full_uri(fs: Any, uri: str, name: str) -> str:

@@ -68,6 +68,8 @@ def find_files(uri: str, look: Look | None = None) -> Found:
         tallies: dict[str, Tally] = {}
         base = _glob_base(spelled) if _is_glob(spelled) else spelled
         for file in _list(spelled):
+            if look.is_apart(file.uri):
+                continue
             if file.uri == spelled:
                 base = _folder(spelled)
             kind = _kind(file.uri, alone=file.uri == spelled or _is_glob(spelled))
