@@ -82,6 +82,15 @@ def test_bad_flags_are_refused_before_any_work(manifest, tmp_path, capsys, flags
     assert not os.path.exists(output)
 
 
+@pytest.mark.parametrize("sum_of_money", ["nan", "inf", "-1"])
+def test_a_budget_that_would_bound_nothing_is_refused(manifest, tmp_path, capsys, sum_of_money):
+    line = refusal(
+        capsys, "run", "--manifest", manifest, "--output", str(tmp_path / "out"),
+        "--engine", "fal-bria", "--max_cost_usd", sum_of_money,
+    )  # fmt: skip
+    assert line == f"alphabeam: --max_cost_usd is a sum of dollars: given {sum_of_money}"
+
+
 def test_a_command_that_there_is_not_is_refused_in_one_line(capsys):
     line = refusal(capsys, "rum", "--manifest", "m.csv")
     assert "'rum'" in line
