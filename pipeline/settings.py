@@ -293,8 +293,6 @@ def _partition_by(given: str, manifest: Manifest) -> tuple[str, ...]:
     columns, schema = manifest.columns, manifest.schema
     names = tuple(name.strip() for name in given.split(",") if name.strip())
     for name in names:
-        if names.count(name) > 1:
-            raise UsageError(f"--partition_by names column {name!r} twice: give it once")
         if columns is not None and name in (columns.image, columns.key):
             raise UsageError(
                 f"--partition_by: column {name!r} is the pictures' own, which would make a folder "

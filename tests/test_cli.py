@@ -70,7 +70,6 @@ def refusal(capsys, *arguments):
         (["--runner", "DirectRuner"], "did you mean DirectRunner"),
         (["--runner", "nowhere.Runner"], "--runner nowhere.Runner"),
         (["--runner", "alphabeam.transforms.Runner"], "--runner alphabeam.transforms.Runner"),
-        (["--partition_by", "split,split"], "'split' twice"),
         (["--partition_by", "key"], "'key' is the pictures' own"),
         (["--fetch_timeout", "nan"], "--fetch_timeout must be greater than 0: given nan"),
     ],
