@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from collections.abc import Sequence
 
 from .errors import RunError, UsageError
+from .logs import set_up_logging
 
 BROKEN, UNUSABLE, INTERRUPTED = 1, 2, 130
 
@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       The exit code: 0 done, 1 done with something broken, 2 unusable arguments, 130 interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    _set_up_logging(verbose="--verbose" in arguments)
+    set_up_logging(verbose="--verbose" in arguments)
     try:
         return _run_command(arguments)
     except UsageError as error:
@@ -50,21 +50,6 @@ def _run_command(arguments: list[str]) -> int:
     if rest and given.command != "run":
         raise UsageError(f"unknown argument {rest[0]!r}: see alphabeam {given.command} --help")
     return given.function(given, rest)
-
-
-def _set_up_logging(verbose: bool) -> None:
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(_is_of_use)
-    logging.getLogger("alphabeam").setLevel(logging.DEBUG if verbose else logging.INFO)
-
-
-def _is_of_use(record: logging.LogRecord) -> bool:
-    """Drops what Beam says of BigQuery clients that nobody asked for, and its tracebacks of ends
-    that we tell of in one line."""
-    if type(record.msg).__name__ == "ProviderStoppedError":
-        return False
-    return not str(record.msg).startswith("apitools not found")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import difflib
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -21,9 +21,19 @@ from .planning.flags import add_flags, plan_of
 DONE, BROKEN = 0, 1
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message.removeprefix('argument ')}: see {self.prog} --help")
+
+
 def parser() -> argparse.ArgumentParser:
-    """Builds the parser of all commands; each sets `function`, which runs it."""
-    whole = argparse.ArgumentParser(
+    """Builds the parser of all commands; each sets `function`, which runs it.
+
+    It raises `UsageError` for arguments that it cannot parse.
+    """
+    whole = _Parser(
         prog="alphabeam", description="Cuts the subjects out of image datasets, on Apache Beam."
     )
     commands = whole.add_subparsers(dest="command", metavar="COMMAND")
@@ -37,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
         "Exit codes: 0 done, 1 done with something broken, 2 unusable arguments."
     )
     for group in RUN_GROUPS:
-        flags: Any = run.add_argument_group((group.__doc__ or "").strip())
+        flags: Any = run.add_argument_group((group.__doc__ or "").strip().rstrip("."))
         group._add_argparse_args(flags)
 
     demo = _command(commands, "demo", _demo, "cut out real photographs; no download, no GPU")
@@ -89,7 +99,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    commands: argparse._SubParsersAction[_Parser],
     name: str,
     function: Callable[[argparse.Namespace, list[str]], int],
     summary: str,
@@ -128,10 +138,11 @@ def _refuse_unknown(rest: list[str]) -> None:
     """Refuses flags that neither we nor any Beam runner know; Beam itself would drop them.
 
     Raises:
-      UsageError: there is one; the message names the nearest known flag.
+      UsageError: there is one, and the message names the nearest known flag; or the value of one
+        of Beam's will not do.
     """
-    parser: Any = argparse.ArgumentParser(
-        allow_abbrev=False, add_help=False, conflict_handler="resolve"
+    parser: Any = _Parser(
+        "alphabeam run", allow_abbrev=False, add_help=False, conflict_handler="resolve"
     )
     for options in PipelineOptions.__subclasses__():
         options._add_argparse_args(parser)

@@ -19,12 +19,12 @@ from .cards.croissant import croissant
 from .cards.readme import dataset_card
 from .columns import data_schema, error_schema, output_names, picture_columns
 from .compaction import read_compaction, settle
-from .errors import UsageError
+from .errors import DatasetDamaged, UsageError, in_a_line
 from .intake import LotTaken, read_lots, write_lot
 from .markers import committed_units, read_heads
 from .paths import NULL_PARTITION, DatasetPaths
-from .planned import Plan
 from .settings import JobSettings
+from .stored_settings import read_plan, read_settings, require_dataset
 from .totals import Summary, Totals, add_up, summarise
 
 __all__ = [
@@ -52,7 +52,7 @@ def begin(job: JobSettings) -> None:
     paths = DatasetPaths(job.output)
     lot = job.manifest.lot
     try:
-        before = read_settings(paths)
+        before = _read_before(paths, job)
         known = read_lots(paths) if before is not None and not job.overwrite else []
         if before is None:
             if job.retry_failed:
@@ -76,10 +76,19 @@ def begin(job: JobSettings) -> None:
     except UsageError:
         raise
     except Exception as error:  # every store raises exceptions of its own
-        told = " ".join(str(error).split())[:300] or type(error).__name__
         raise UsageError(
-            f"--output {job.output} cannot be written: {told}; give a folder you may write to"
+            f"--output {job.output} cannot be written: {in_a_line(error)}; give a folder you may "
+            f"write to"
         ) from error
+
+
+def _read_before(paths: DatasetPaths, job: JobSettings) -> dict[str, Any] | None:
+    try:
+        return read_settings(paths)
+    except DatasetDamaged:
+        if not job.overwrite:
+            raise
+        return {}
 
 
 def finish(job: JobSettings) -> Totals:
@@ -130,38 +139,6 @@ def _write_cards(paths: DatasetPaths, values: dict[str, Any], summary: Summary) 
         stored = [field for field in schema if field.name not in partitions]
         schema = pa.schema(stored, schema.metadata)
     paths.write(paths.CROISSANT, croissant(values, schema))
-
-
-def read_settings(paths: DatasetPaths) -> dict[str, Any] | None:
-    """Reads `dataset.json`; None when there is no dataset."""
-    uri = paths.uri(paths.SETTINGS)
-    try:
-        values = json.loads(storage.read_bytes(uri))
-    except FileNotFoundError:
-        return None
-    if not isinstance(values, dict):
-        raise ValueError(f"{uri} holds no JSON object")
-    return values
-
-
-def read_plan(paths: DatasetPaths) -> Plan | None:
-    """Reads how many units and rows were planned; None before that is known."""
-    try:
-        return Plan.decode(storage.read_bytes(paths.uri(paths.PLAN)))
-    except FileNotFoundError:
-        return None
-
-
-def require_dataset(root: str) -> dict[str, Any]:
-    """Reads `dataset.json` of a dataset that has to be there.
-
-    Raises:
-      UsageError: there is none.
-    """
-    values = read_settings(DatasetPaths(root))
-    if values is None:
-        raise UsageError(f"{root} holds no alphabeam dataset: it has no dataset.json")
-    return values
 
 
 def open_dataset(root: str) -> pads.Dataset:

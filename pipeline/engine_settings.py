@@ -134,7 +134,7 @@ def _provider(name: str, options: PipelineOptions, here: bool) -> ProviderSettin
     sources = options.view_as(SourceOptions)
     workers = options.view_as(WorkerOptions)
     output = options.view_as(OutputOptions).output
-    if given.max_cost_usd is not None and given.max_cost_usd < 0:
+    if given.max_cost_usd is not None and not 0 <= given.max_cost_usd < float("inf"):
         raise UsageError(f"--max_cost_usd is a sum of dollars: given {given.max_cost_usd:g}")
     if given.provider_concurrency is not None and given.provider_concurrency < 1:
         raise UsageError(

@@ -38,10 +38,14 @@ def known_lots(root: str, manifest: str) -> list[Lot]:
     """Reads the lots of what may be a dataset of a manifest; none where it is not."""
     paths = DatasetPaths(root)
     try:
-        values = json.loads(storage.read_bytes(paths.uri(paths.SETTINGS)))
-    except OSError:
+        content = storage.read_bytes(paths.uri(paths.SETTINGS))
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    return read_lots(paths) if values["manifest"]["uri"] == spell(manifest) else []
+    try:
+        known = json.loads(content)["manifest"]["uri"] == spell(manifest)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return []  # damaged, which is told when the dataset is begun
+    return read_lots(paths) if known else []
 
 
 def write_lot(paths: DatasetPaths, number: int, lot: Lot) -> None:

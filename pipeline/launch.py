@@ -19,6 +19,7 @@ from .errors import RunError, UsageError
 from .job import CutOutDataset
 from .paths import DatasetPaths
 from .progress import TALLY, CommitReader, Display, Progress
+from .runners import choose_runner
 from .settings import JobSettings, settings_from_options
 from .stopped import told
 from .submission import Submission, is_dry_run, is_waited_for, submit
@@ -88,6 +89,7 @@ def run(options: PipelineOptions) -> RunSummary | Submission:
     """
     if dataflow.is_chosen(options):
         return _run_on_dataflow(options)
+    choose_runner(options)
     return run_job(settings_from_options(options), options)
 
 
@@ -97,7 +99,6 @@ def run_job(job: JobSettings, options: PipelineOptions) -> RunSummary:
     Raises:
       UsageError: the output holds something else, or an engine cannot be used.
     """
-    _choose_runner(options)
     begin(job)
     TALLY.reset()
     start = time.perf_counter()
@@ -151,16 +152,6 @@ def _run_graph(job: JobSettings, options: PipelineOptions) -> None:
         if announcer is not None:
             announcer.stopped(reason)
         raise RunError(reason) from error
-
-
-def _choose_runner(options: PipelineOptions) -> None:
-    """Pins the local runner: DirectRunner picks another one online than offline."""
-    standard = options.view_as(StandardOptions)
-    if standard.runner is None:
-        standard.runner = "FnApiRunner"
-    elif standard.runner == "DirectRunner":
-        _LOG.info("--runner=DirectRunner runs on FnApiRunner, the same one online and offline")
-        standard.runner = "FnApiRunner"
 
 
 def _reader(job: JobSettings):

@@ -7,12 +7,13 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from ..transforms import storage
 from ..transforms.codec import DecodeLimits
 from ..transforms.cutout import ChainSettings
 from ..transforms.cutters import CutterSettings
@@ -20,10 +21,12 @@ from ..transforms.fetch import FetchLimits
 from ..transforms.matte import ComposeSettings, parse_background
 from .columns import SCHEMA_VERSION
 from .engine_settings import check_sources, cutter_settings, recorded_engines, works_here
-from .errors import UsageError
+from .errors import UsageError, in_a_line
 from .intake import known_lots
 from .layouts.catalogue import LAYOUTS
 from .manifest import Manifest, open_manifest
+from .manifests.files import spell
+from .manifests.lots import Lot
 from .manifests.tally import Look, ManifestChanged
 from .options import (
     DeliveryOptions,
@@ -139,8 +142,9 @@ def settings_from_options(options: PipelineOptions) -> JobSettings:
         raise UsageError(
             "--output is missing: give the folder of the dataset, for example --output cutouts"
         )
-    if "://" not in given_output.output:  # workers may live elsewhere
-        given_output.output = os.path.abspath(given_output.output)
+    # No shell looks for a tilde after `--output=`.
+    given_manifest.manifest = os.path.expanduser(given_manifest.manifest)
+    given_output.output = _folder(os.path.expanduser(given_output.output))
     if given_output.overwrite and given_output.retry_failed:
         raise UsageError(
             "--overwrite and --retry_failed exclude each other: the one deletes what "
@@ -162,7 +166,7 @@ def settings_from_options(options: PipelineOptions) -> JobSettings:
         ("fetch_timeout", workers.fetch_timeout),
         ("cpu_threads", workers.cpu_threads),
     ):  # fmt: skip
-        if value is not None and value <= 0:
+        if value is not None and not value > 0:
             raise UsageError(f"--{flag} must be greater than 0: given {value}")
     if given_manifest.watch is not None and given_manifest.watch < 0:
         raise UsageError(
@@ -170,10 +174,10 @@ def settings_from_options(options: PipelineOptions) -> JobSettings:
             f"given {given_manifest.watch:g}"
         )
     chain = _chain(given_output, workers, options)
-    known = known_lots(given_output.output, given_manifest.manifest)
-    look = Look([] if given_output.overwrite else known, quiet_seconds(given_manifest.watch))
+    known = [] if given_output.overwrite else _known_lots(options)
+    look = Look(known, quiet_seconds(given_manifest.watch))
     manifest = _look_at_manifest(options, look)
-    partition_by = _partition_by(given_manifest.partition_by, manifest.schema)
+    partition_by = _partition_by(given_manifest.partition_by, manifest)
     delivery = options.view_as(DeliveryOptions)
     upload_column = check_upload_column(delivery.upload_column, manifest.schema, partition_by)
     webhook = check_webhook(delivery.webhook_url, delivery.webhook_secret, here=works_here(options))
@@ -197,15 +201,38 @@ def settings_from_options(options: PipelineOptions) -> JobSettings:
     )
 
 
+def _folder(output: str) -> str:
+    """Spells the output so that it means the same to all workers."""
+    if "://" not in output:
+        return os.path.abspath(output)
+    if not storage.is_local(output) and storage.has_glob(output):
+        # Deleting from stores goes through fsspec, which would take it for a pattern.
+        raise UsageError(
+            f"--output {output} looks like a glob: give a folder whose name is without *, ? and ["
+        )
+    return output
+
+
+def _known_lots(options: PipelineOptions) -> list[Lot]:
+    output = options.view_as(OutputOptions).output
+    try:
+        return known_lots(output, options.view_as(ManifestOptions).manifest)
+    except UsageError:
+        raise
+    except Exception as error:  # every store raises exceptions of its own
+        raise UsageError(f"--output {output} cannot be read: {in_a_line(error)}") from error
+
+
 def _look_at_manifest(options: PipelineOptions, look: Look) -> Manifest:
     given = options.view_as(ManifestOptions)
+    look = replace(look, apart=spell(options.view_as(OutputOptions).output))
     try:
         return open_manifest(given.manifest, given.image_column, given.key_column, look)
     except ManifestChanged as error:
         output = options.view_as(OutputOptions).output
         raise manifest_changed(given.manifest, output, error) from error
     except ValueError as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(f"--manifest: {error}") from error
 
 
 def manifest_changed(uri: str, output: str, error: ManifestChanged) -> UsageError:
@@ -262,9 +289,15 @@ def _chain(output: Any, workers: Any, options: PipelineOptions) -> ChainSettings
     )
 
 
-def _partition_by(given: str, schema: pa.Schema) -> tuple[str, ...]:
+def _partition_by(given: str, manifest: Manifest) -> tuple[str, ...]:
+    columns, schema = manifest.columns, manifest.schema
     names = tuple(name.strip() for name in given.split(",") if name.strip())
     for name in names:
+        if columns is not None and name in (columns.image, columns.key):
+            raise UsageError(
+                f"--partition_by: column {name!r} is the pictures' own, which would make a folder "
+                f"of each; partition by one of {', '.join(schema.names) or 'none'}"
+            )
         if name not in schema.names:
             raise UsageError(
                 f"--partition_by: the manifest has no column {name!r} to partition "

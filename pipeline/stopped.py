@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import re
 
 from ..transforms.providers.errors import ProviderStoppedError
 from .dataset import add_up, read_heads, read_plan
 from .paths import DatasetPaths
 
+_LOG = logging.getLogger("alphabeam")
 _LONGEST = 500
+_TRACEBACK = "Traceback (most recent call last):"
 # What Beam adds to the messages of exceptions.
 _STEP = re.compile(r" \[while running '[^']*'\]")
 
@@ -31,7 +34,15 @@ def _reason(error: BaseException) -> str:
     _, name, stopped = text.rpartition(f"{ProviderStoppedError.__name__}: ")
     if name or isinstance(error, ProviderStoppedError):
         return f"{stopped[:_LONGEST]}; what was bought is kept"
-    return (
-        f"the run stopped: {type(error).__name__}: {text[:_LONGEST]} "
-        "(--verbose shows where it happened)"
-    )
+    reason = _from_traceback(str(error)) or f"{type(error).__name__}: {text}"
+    where = "" if _LOG.isEnabledFor(logging.DEBUG) else " (--verbose shows where it happened)"
+    return f"the run stopped: {reason[:_LONGEST]}{where}"
+
+
+def _from_traceback(text: str) -> str | None:
+    """Finds the exception at the end of a traceback's text, as workers elsewhere send it."""
+    if _TRACEBACK not in text:
+        return None
+    lines = text.rpartition(_TRACEBACK)[2].splitlines()
+    ends = [line for line in lines if line and not line.startswith(" ")]
+    return _STEP.sub("", ends[0]) if ends else None

@@ -27,6 +27,7 @@ from .dataset import begin, committed_units, read_plan
 from .intake import read_lots
 from .job import close, cut_out_units
 from .manifest import Manifest, WorkUnit, look_again, plan_onwards
+from .manifests.files import spell
 from .manifests.lots import Lot
 from .manifests.tally import Look
 from .paths import DatasetPaths
@@ -119,7 +120,7 @@ class TakeUp(beam.DoFn):
     def setup(self) -> None:
         self._paths = DatasetPaths(self._job.output)
         self._lots: list[Lot] = []
-        self._look = Look(quiet=quiet_seconds(self._seconds))
+        self._look = Look(quiet=quiet_seconds(self._seconds), apart=spell(self._job.output))
         self._committed: CommittedUnits | None = None
 
     @beam.DoFn.unbounded_per_element()

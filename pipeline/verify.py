@@ -14,7 +14,7 @@ from ..transforms import storage
 from ..transforms.stream import ordered_map
 from .compaction import Compaction
 from .dataset import require_dataset
-from .errors import UsageError
+from .errors import DatasetDamaged, UsageError
 from .layouts.contract import StoredFile
 from .markers import Marker, committed_units
 from .paths import DatasetPaths
@@ -76,9 +76,9 @@ def verify(root: str, sample: int | None = None, *, progress: bool = False) -> V
         raise UsageError(f"--sample is a number of pictures from 1 on: given {sample}")
     try:
         walk = _Walk(root, sample)
-    except UsageError:
-        raise
-    except Exception as error:  # noqa: BLE001 - it may hold anything
+    except Exception as error:
+        if isinstance(error, UsageError) and not isinstance(error, DatasetDamaged):
+            raise
         fault = f"{DatasetPaths.SETTINGS}: cannot be read as a run's settings: {error!r}"
         return Verification((fault,), 1, 0, 0, 0, 0)
     cores = os.cpu_count() or 1

@@ -18,10 +18,11 @@ from .errors import UsageError
 from .intake import read_lots
 from .launch import RunSummary
 from .manifest import look_again
-from .manifests.files import ManifestEmpty
+from .manifests.files import ManifestEmpty, spell
 from .manifests.tally import Look, ManifestChanged
 from .options import ManifestOptions
 from .paths import DatasetPaths
+from .runners import choose_runner
 from .settings import JobSettings, manifest_changed, quiet_seconds, settings_from_options
 from .submission import Submission
 
@@ -44,12 +45,13 @@ def run(options: PipelineOptions) -> RunSummary | Submission:
     seconds = options.view_as(ManifestOptions).watch
     if dataflow.is_chosen(options):
         return launch.run(options)
+    choose_runner(options)
     look = Look(quiet=quiet_seconds(seconds))
     with _terminable():
         job = _first(options, seconds)
         summary = launch.run_job(job, options)
         while not summary.broken:
-            look = replace(look, known=read_lots(DatasetPaths(job.output)))
+            look = replace(look, known=read_lots(DatasetPaths(job.output)), apart=spell(job.output))
             try:
                 job = _next(job, look, seconds)
             except KeyboardInterrupt:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from decimal import Decimal
 
+import processes
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -60,6 +61,17 @@ def refusal(capsys, *arguments):
         (["stray"], "stray"),
         (["--device", "cuda"], "cuda"),
         (["--model", "x"], "model"),
+        (["--unit_size", "many"], "--unit_size: invalid int value: 'many'"),
+        (["--unit_size"], "--unit_size: expected one argument"),
+        (["--output_format", "gif"], "choose from"),
+        (["--save_mask=yes"], "--save_mask"),
+        (["--direct_num_workers", "two"], "--direct_num_workers: invalid int value: 'two'"),
+        (["--direct_running_mode", "fast"], "multi_processing"),
+        (["--runner", "DirectRuner"], "did you mean DirectRunner"),
+        (["--runner", "nowhere.Runner"], "--runner nowhere.Runner"),
+        (["--runner", "alphabeam.transforms.Runner"], "--runner alphabeam.transforms.Runner"),
+        (["--partition_by", "key"], "'key' is the pictures' own"),
+        (["--fetch_timeout", "nan"], "--fetch_timeout must be greater than 0: given nan"),
     ],
 )
 def test_bad_flags_are_refused_before_any_work(manifest, tmp_path, capsys, flags, expected):
@@ -69,12 +81,29 @@ def test_bad_flags_are_refused_before_any_work(manifest, tmp_path, capsys, flags
     assert not os.path.exists(output)
 
 
+@pytest.mark.parametrize("sum_of_money", ["nan", "inf", "-1"])
+def test_a_budget_that_would_bound_nothing_is_refused(manifest, tmp_path, capsys, sum_of_money):
+    line = refusal(
+        capsys, "run", "--manifest", manifest, "--output", str(tmp_path / "out"),
+        "--engine", "fal-bria", "--max_cost_usd", sum_of_money,
+    )  # fmt: skip
+    assert line == f"alphabeam: --max_cost_usd is a sum of dollars: given {sum_of_money}"
+
+
+def test_a_command_that_there_is_not_is_refused_in_one_line(capsys):
+    line = refusal(capsys, "rum", "--manifest", "m.csv")
+    assert "'rum'" in line
+    assert "evaluate" in line
+    assert "alphabeam --help" in line
+    assert "output" in refusal(capsys, "verify")
+
+
 def test_what_is_missing_is_said(manifest, tmp_path, capsys):
     assert "--manifest is missing" in refusal(capsys, "run")
     assert "--output is missing" in refusal(capsys, "run", "--manifest", manifest)
     output = str(tmp_path / "out")
     line = refusal(capsys, "run", "--manifest", str(tmp_path / "no.parquet"), "--output", output)
-    assert "no.parquet" in line
+    assert line == f"alphabeam: --manifest: there is no manifest {tmp_path}/no.parquet"
 
 
 def test_a_manifest_without_an_image_column_names_its_columns(tmp_path, capsys):
@@ -86,10 +115,43 @@ def test_a_manifest_without_an_image_column_names_its_columns(tmp_path, capsys):
     assert "label" in line
 
 
+@pytest.mark.parametrize("output", ["memory://bucket/a*", "memory://bucket/a[b]", "gs://b/a?/c"])
+def test_an_output_in_a_store_is_no_pattern(manifest, capsys, output):
+    line = refusal(capsys, "run", "--manifest", manifest, "--output", output)
+    assert line.startswith(f"alphabeam: --output {output} ")
+    assert "without *, ? and [" in line
+
+
+def test_a_tilde_that_the_shell_left_is_the_home_folder(manifest, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    flags = ["--manifest=~/manifest.parquet", "--output=~/out", "--no_report"]
+    assert main(["run", *flags]) == 0
+    assert main(["verify", str(tmp_path / "out")]) == 0
+
+
 def test_an_output_that_is_a_file_is_refused(manifest, tmp_path, capsys):
     (tmp_path / "out").write_text("a file")
     line = refusal(capsys, "run", "--manifest", manifest, "--output", str(tmp_path / "out"))
     assert str(tmp_path / "out") in line
+
+
+@pytest.mark.parametrize("output", ["nosuch://bucket/out", "ftp://127.0.0.1:1/out"])
+def test_a_store_that_cannot_be_reached_is_refused_in_one_line(manifest, capsys, output):
+    for command in (["run", "--manifest", manifest, "--output", output], ["verify", output]):
+        assert output in refusal(capsys, *command)
+
+
+def test_a_damaged_dataset_is_named_and_may_be_overwritten(manifest, tmp_path, capsys):
+    output = tmp_path / "out"
+    command = ["run", "--manifest", manifest, "--output", str(output), "--no_report"]
+    assert main(command) == 0
+    for damaged in ('{"settings": {', "[]"):
+        (output / "dataset.json").write_text(damaged)
+        capsys.readouterr()
+        for refused in (command, ["watch", str(output)], ["report", str(output)]):
+            assert f"{output}/dataset.json is damaged" in refusal(capsys, *refused)
+    assert main([*command, "--overwrite"]) == 0
+    assert main(["verify", str(output)]) == 0
 
 
 def test_commands_on_a_folder_without_a_dataset_are_refused(tmp_path, capsys):
@@ -151,13 +213,51 @@ def test_directrunner_is_mapped_and_said(manifest, tmp_path, caplog):
     assert "runs on FnApiRunner" in caplog.text
 
 
-def test_an_engine_that_cannot_start_ends_the_run_with_one_line(manifest, tmp_path, capsys):
+UNLOADABLE = ("--engine", "stub_engines:Unloadable", "--no_report")
+
+
+def told_of_unloadable(manifest, tmp_path, *flags):
+    """Runs an engine that cannot start, in a process of its own; gives the lines it says."""
     output = str(tmp_path / "out")
-    flags = ["--engine", "stub_engines:Unloadable", "--no_report"]
-    assert main(["run", "--manifest", manifest, "--output", output, *flags]) == 1
-    last = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "weights are gone" in last
-    assert "goes on from there" in last
+    done = processes.run(
+        "alphabeam.pipeline", "run", "--manifest", manifest, "--output", output, *UNLOADABLE, *flags
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    return done.stderr.strip().splitlines()
+
+
+STOPPED = (
+    "alphabeam: the run stopped: OSError: weights are gone (--verbose shows where it happened);"
+    " 0 of 2 rows are committed, 2 are left, and the same command goes on from there"
+)
+
+
+@pytest.mark.parametrize("flags", [[], ["--runner", "BundleBasedDirectRunner"]], ids=" ".join)
+def test_an_engine_that_cannot_start_ends_the_run_with_one_line(manifest, tmp_path, flags):
+    assert told_of_unloadable(manifest, tmp_path, *flags) == [STOPPED]
+
+
+@pytest.mark.parametrize("mode", ["multi_threading", "multi_processing"])
+def test_an_engine_that_cannot_start_elsewhere_is_told_last(manifest, tmp_path, mode):
+    # Beam prints the worker's traceback before.
+    lines = told_of_unloadable(manifest, tmp_path, "--direct_running_mode", mode)
+    assert lines[-1] == STOPPED
+
+
+def test_verbose_shows_where_a_run_stopped(manifest, tmp_path):
+    lines = told_of_unloadable(manifest, tmp_path, "--verbose")
+    assert any("stub_engines.py" in line for line in lines)
+    assert "--verbose" not in lines[-1]
+
+
+def test_a_run_with_processes_of_its_own_says_nothing_but_how_it_went(manifest, tmp_path):
+    done = processes.run(
+        "alphabeam.pipeline", "run", "--manifest", manifest, "--output", str(tmp_path / "out"),
+        "--no_report", "--direct_running_mode", "multi_processing",
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert all(" images, " in line for line in done.stderr.splitlines()), done.stderr
 
 
 def test_providers_are_listed_with_their_price_and_key(capsys, monkeypatch):

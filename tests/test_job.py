@@ -70,6 +70,33 @@ def test_photographs_become_cutouts_that_verify(tmp_path, capsys):
     assert coffee["confidence"] is not None
 
 
+@pytest.mark.parametrize("name", ["cut outs [2024]", "what?", "st*r", "ünï", "a#b%20c"])
+def test_the_output_may_have_any_name(tmp_path, name):
+    manifest = write_manifest(str(tmp_path), 3)
+    output = tmp_path / name / "out"
+    assert run(manifest, output, "--partition_by", "split", "--unit_size", "2") == 0
+    assert len(rows_of(output)) == 3
+    assert verify(str(output)).faults == ()
+    before = stored(output)
+    (output / "_SUCCESS").unlink()
+    assert run(manifest, output, "--partition_by", "split", "--unit_size", "2") == 0
+    assert stored(output) == before
+    assert run(manifest, output, "--overwrite") == 0
+    assert verify(str(output)).faults == ()
+
+
+def test_a_dataset_within_the_manifests_folder_is_no_part_of_it(tmp_path):
+    write_photographs(str(tmp_path), 3, 64)
+    (tmp_path / "dead.jpg").symlink_to(tmp_path / "nothing.jpg")
+    output = tmp_path / "out"
+    assert run(tmp_path, output) == 0
+    assert run(tmp_path, output) == 0
+    assert run(tmp_path, output, "--overwrite") == 0
+    assert len(rows_of(output)) == 3
+    assert [row["error"] for row in errors_of(output)] == ["not_found"]
+    assert verify(str(output)).faults == ()
+
+
 def test_the_dataset_folder_holds_what_the_design_names(tmp_path):
     manifest = write_manifest(str(tmp_path))
     run(manifest, tmp_path / "out", "--partition_by", "split", "--save_mask", "--unit_size", "3")

@@ -47,10 +47,10 @@ def test_listings_come_by_pages_and_never_file_by_file(base, door, monkeypatch):
     assert listed == [f"{base}/{name}" for name in names[:23]]
     assert sum(door.requests.values()) == 5
     door.forget()
-    listed = [file.uri for file in storage.list_files(f"{base}/a/1*.bin")]
+    listed = [file.uri for file in storage.glob_files(f"{base}/a/1*.bin")]
     assert listed == [f"{base}/a/1{digit}.bin" for digit in range(10)]
     assert sum(door.requests.values()) <= 3
-    assert [file.uri for file in storage.list_files(f"{base}/**/x")] == [f"{base}/a-neighbour/x"]
+    assert [file.uri for file in storage.glob_files(f"{base}/**/x")] == [f"{base}/a-neighbour/x"]
     storage.remove_tree(f"{base}/a")
     assert [file.uri for file in storage.list_files(base)] == [
         f"{base}/{name}" for name in names[23:]

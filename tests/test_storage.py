@@ -62,9 +62,28 @@ def test_listings_are_sorted_whole_and_spelt_like_the_canonical_root(base):
     root = storage.canonical(base).rstrip("/") + "/"
     assert {uri.removeprefix(root) for uri in uris} == set(names)
     assert {info.size for info in listed} == {len(name) for name in names}
-    assert [info.uri for info in storage.list_files(storage.join(base, "*.txt"))] == [
+    assert [info.uri for info in storage.glob_files(storage.join(base, "*.txt"))] == [
         uri for uri in uris if "/" not in uri.removeprefix(root)
     ]
+
+
+def test_a_folder_called_like_a_glob_is_listed_as_it_is(base):
+    for folder in ("a[b]", "ab"):
+        storage.write_atomic(storage.join(base, folder, "x"), b"")
+    (listed,) = storage.list_files(storage.join(base, "a[b]"))
+    assert listed.uri == storage.canonical(storage.join(base, "a[b]", "x"))
+
+
+def test_links_are_followed_but_not_in_circles_and_may_be_dead(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "a" / "file").write_text("text")
+    (tmp_path / "a" / "again").symlink_to(tmp_path / "a")
+    (tmp_path / "a" / "other").symlink_to(tmp_path / "b")
+    (tmp_path / "b" / "back").symlink_to(tmp_path / "a")
+    (tmp_path / "b" / "dead").symlink_to(tmp_path / "nothing")
+    listed = [file.uri for file in storage.list_files(str(tmp_path / "a"))]
+    assert listed == [str(tmp_path / "a" / "file"), str(tmp_path / "a" / "other" / "dead")]
 
 
 def test_removing_a_tree_leaves_its_neighbours(base):

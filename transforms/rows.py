@@ -72,7 +72,7 @@ def find_columns(
         hint = f' (the nearest is "{near}")' if near else ""
         raise ValueError(
             f"no image column among {_listed(there)}{hint}: "
-            f"call it one of {', '.join(IMAGE_COLUMNS)}, or name it"
+            f"call it one of {', '.join(IMAGE_COLUMNS)}, or name it by image_column"
         )
     return Columns(image, _named("key", key_column, there) or _conventional(KEY_COLUMNS, there))
 

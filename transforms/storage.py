@@ -22,6 +22,7 @@ from tenacity import (
 )
 
 from .listing import StoredObject, glob_objects, list_objects, pages_of
+from .local_listing import list_local
 from .stream import ordered_map
 
 # Stores whose listings fsspec would remember for good, while other workers go on writing.
@@ -237,29 +238,39 @@ def _write_temporary(path: str, data: bytes, scratch: str | None) -> str:
 
 
 def list_files(uri: str) -> Iterator[FileInfo]:
-    """Lists the files under a folder, a glob or a single file, sorted by URI.
+    """Lists the files under a folder, or a single file, sorted by URI.
 
     A missing folder gives nothing. Object stores are listed by pages, never file by file; a slash
     at the URI's end says that it is no single file, which saves a request.
     """
-    if is_local(uri) and not has_glob(uri):
-        yield from _list_local(local_path(uri))
+    if is_local(uri):
+        for path, stat in list_local(local_path(uri)):
+            yield FileInfo(path, stat.st_size, str(stat.st_mtime_ns))
         return
     fs, path = resolve(uri)
     if pages_of(fs) is not None:
         folder = "/" if uri.endswith("/") else ""
-        listed = glob_objects(fs, path) if has_glob(uri) else list_objects(fs, path + folder)
-        for info in listed:
-            name = fs.unstrip_protocol(info["name"])
-            yield FileInfo(name, info["size"], _fingerprint(info))
+        yield from _objects(fs, list_objects(fs, path + folder))
         return
-    if has_glob(uri):
-        found = fs.glob(path, detail=True)
-    else:
-        try:
-            found = fs.find(path, detail=True)
-        except FileNotFoundError:
-            return
+    with suppress(FileNotFoundError):
+        yield from _files(fs, uri, fs.find(path, detail=True))
+
+
+def glob_files(pattern: str) -> Iterator[FileInfo]:
+    """Lists the files whose URIs match a glob, sorted, as `list_files` does."""
+    fs, path = resolve(pattern)
+    if pages_of(fs) is not None:
+        yield from _objects(fs, glob_objects(fs, path))
+        return
+    yield from _files(fs, pattern, fs.glob(path, detail=True))
+
+
+def _objects(fs: Any, listed: Iterator[dict[str, Any]]) -> Iterator[FileInfo]:
+    for info in listed:
+        yield FileInfo(fs.unstrip_protocol(info["name"]), info["size"], _fingerprint(info))
+
+
+def _files(fs: Any, uri: str, found: dict[str, Any]) -> Iterator[FileInfo]:
     for name in sorted(found):
         info = found[name]
         if info["type"] == "file":
@@ -270,23 +281,6 @@ def has_glob(uri: str) -> bool:
     """Tells whether a URI holds glob characters; in web addresses `?` starts the query."""
     characters = "*[" if uri.lower().startswith(("http://", "https://")) else "*?["
     return any(character in uri for character in characters)
-
-
-def _list_local(path: str) -> Iterator[FileInfo]:
-    if os.path.isfile(path):
-        stat = os.stat(path)
-        yield FileInfo(path, stat.st_size, str(stat.st_mtime_ns))
-        return
-    if not os.path.isdir(path):
-        return
-    with os.scandir(path) as entries:
-        listed = sorted(entries, key=lambda e: e.name + "/" if e.is_dir() else e.name)
-    for entry in listed:
-        if entry.is_dir():
-            yield from _list_local(entry.path)
-        else:
-            stat = entry.stat()
-            yield FileInfo(entry.path, stat.st_size, str(stat.st_mtime_ns))
 
 
 def _full_uri(fs: Any, uri: str, name: str) -> str:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import glob
 import itertools
 import os
-import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -70,6 +68,8 @@ def find_files(uri: str, look: Look | None = None) -> Found:
         tallies: dict[str, Tally] = {}
         base = _glob_base(spelled) if _is_glob(spelled) else spelled
         for file in _list(spelled):
+            if look.is_apart(file.uri):
+                continue
             if file.uri == spelled:
                 base = _folder(spelled)
             kind = _kind(file.uri, alone=file.uri == spelled or _is_glob(spelled))
@@ -150,6 +150,7 @@ def spell(uri: str) -> str:
 
 
 def _is_glob(uri: str) -> bool:
+    """Tells a glob from a local path that only looks like one, such as `photos [2024]`."""
     return storage.has_glob(uri) and not (storage.is_local(uri) and os.path.lexists(uri))
 
 
@@ -169,12 +170,8 @@ def _list(uri: str) -> Iterator[FileInfo]:
         info = fs.info(path)  # the web has no folders: the address is the file
         mark = f"ETag:{info['ETag']}" if "ETag" in info else info.get("Last-Modified", "")
         yield FileInfo(uri, int(info["size"] or 0), mark)
-    elif storage.has_glob(uri) and not _is_glob(uri):
-        # A local path that only looks like a glob, such as `photos [2024]`.
-        escaped = glob.escape(uri)
-        yield from storage.list_files(
-            posixpath.join(escaped, "**") if os.path.isdir(uri) else escaped
-        )
+    elif _is_glob(uri):
+        yield from storage.glob_files(uri)
     else:
         yield from storage.list_files(uri)
 

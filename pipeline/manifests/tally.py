@@ -42,6 +42,7 @@ class Look:
       left_out: new files that are not to be taken up.
       marks: what earlier looks of this process read, so that what was not touched is not read.
       told: what was said before of files that are left out.
+      apart: a folder whose files are none of the manifest's, as listings spell it.
       identify: whether files are read and noted; else identity and lot are those of no files.
     """
 
@@ -50,7 +51,11 @@ class Look:
     left_out: frozenset[str] = frozenset()
     marks: dict[tuple[FileInfo, bool], str] = field(default_factory=dict)
     told: set[str] = field(default_factory=set)
+    apart: str | None = None
     identify: bool = True
+
+    def is_apart(self, file: str) -> bool:
+        return self.apart is not None and file.startswith(self.apart.rstrip("/") + "/")
 
 
 class Tally:

@@ -122,7 +122,7 @@ def plan_of(given: argparse.Namespace) -> Plan:
         )
         workload = measure(manifest, given.unit_size)
     except ManifestUnusable as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(f"--manifest: {error}") from error
     if workload.picture_bytes is not None:
         terms = replace(
             terms, image_bytes=Figure(workload.picture_bytes, "as the manifest's files say")
