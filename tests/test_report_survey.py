@@ -252,3 +252,16 @@ def test_pauses_between_runs_are_no_time_at_work(dataset):
     assert timing.busy() == 12 + 5
     assert (timing.first, timing.last) == (100, 9000)
     assert Timing().busy() == 0
+
+
+def test_a_row_is_found_again_in_a_file_of_many_row_groups(tmp_path):
+    table = pa.table({"number": range(50), "key": [f"k{number}" for number in range(50)]})
+    for name in ("a", "b"):
+        pq.write_table(table, tmp_path / f"{name}.parquet", row_group_size=7)
+    found = pads.dataset(tmp_path)
+    read = [
+        chunk.place(row).read(["key", "number"])
+        for chunk in chunks(found, ["number"], rows=30)
+        for row in range(len(chunk.table))
+    ]
+    assert read == 2 * table.select(["key", "number"]).to_pylist()

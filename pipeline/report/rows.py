@@ -33,9 +33,13 @@ class Place:
     partition: str
 
     def read(self, columns: Sequence[str]) -> dict[str, Any]:
-        """Reads some columns of the row."""
-        table = self.fragment.take(pa.array([self.offset]), columns=list(columns))
-        return table.to_pylist()[0]
+        """Reads some columns of the row, of its row group alone: `take` reads all that it is given."""
+        offset = self.offset
+        groups = iter(self.fragment.row_groups)
+        while offset >= (group := next(groups)).num_rows:
+            offset -= group.num_rows
+        part = self.fragment.subset(row_group_ids=[group.id])
+        return part.take(pa.array([offset]), columns=list(columns)).to_pylist()[0]
 
 
 @dataclass(frozen=True)
