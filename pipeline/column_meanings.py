@@ -51,8 +51,8 @@ MEANINGS = {
     "dtype": "of its numbers",
     "settings_hash": "of the job, 16 digits; `dataset.json` has the settings in full",
     "attempts": "how often it was submitted or tried",
-    "cost_usd": "paid to a provider for it, dollars; 0 where another row of the same picture carries "
-    "the cost; null for an engine that runs here",
+    "cost_usd": "paid to providers for it, dollars; 0 where another row of the same picture carries "
+    "the cost; null where nothing had to be paid",
     "provider_request_id": "the provider's own name for the request",
     "provider_resized": "whether its answer had another size and was scaled back; null without one",
     "escalated_from": "the engine whose cutout was doubtful; null where the first one stands",

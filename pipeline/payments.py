@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..transforms import storage
-from ..transforms.records import Cutout
+from ..transforms.records import Cutout, Payment
 from .paths import DatasetPaths
 
 
@@ -22,10 +22,16 @@ def booked(cutout: Cutout, paths: DatasetPaths, unit: str) -> Cutout:
       paths: of the dataset.
       unit: that its row lies in, without a generation.
     """
-    if cutout.purchase is None or not cutout.engine.cost_usd:
+    own = [paid.usd for paid in cutout.payments if _is_own(paid, cutout, paths, unit)]
+    if len(own) == len(cutout.payments):
         return cutout
-    uri = paths.uri(paths.payment(cutout.purchase))
+    return replace(cutout, engine=replace(cutout.engine, cost_usd=sum(own)))
+
+
+def _is_own(paid: Payment, cutout: Cutout, paths: DatasetPaths, unit: str) -> bool:
+    """Tells whether a row carries a cost: it is the first to be stored, or the same row again."""
+    if not paid.usd:
+        return True
+    uri = paths.uri(paths.payment(paid.purchase))
     place = f"{unit} {cutout.record.row}\n".encode()
-    if storage.write_exclusive(uri, place, paths.scratch) or storage.read_bytes(uri) == place:
-        return cutout
-    return replace(cutout, engine=replace(cutout.engine, cost_usd=0.0))
+    return storage.write_exclusive(uri, place, paths.scratch) or storage.read_bytes(uri) == place

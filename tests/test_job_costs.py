@@ -10,15 +10,13 @@ import doomed_jobs
 import pytest
 from hosted_jobs import ended, flags_for, small_manifest
 from standins.faults import Faults
-from standins.kinds import WAYS, hurry
+from standins.kinds import WAYS
 from test_job import rows_of, run
 
 PICTURES, ROWS = 7, 30
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    hurry(monkeypatch.setattr)
+pytestmark = pytest.mark.usefixtures("hurried")
 
 
 def costs(output: Path, standin) -> dict[str, float]:
@@ -72,6 +70,17 @@ def test_a_run_that_was_killed_counts_each_picture_once(point, tmp_path):
         whole.join(60)
         assert whole.exitcode == 0, (tmp_path / "log").read_text()
         assert ended(tmp_path / "out", ROWS) == []
+        assert paying(costs(tmp_path / "out", standin)) == [str(n) for n in range(PICTURES)]
+
+
+def test_what_an_earlier_engine_of_a_chain_was_paid_counts_as_well(tmp_path):
+    way = WAYS["runware-bria sync"]
+    with way.open() as standin:
+        manifest = small_manifest(way, standin, tmp_path, (n % PICTURES for n in range(ROWS)))
+        engine = ["--engine", f"{way.provider},stub_engines:Disc"]
+        flags = flags_for(way, standin, "--escalate_when=coverage < 2", "--unit_size=4")
+        assert run(manifest, tmp_path / "out", *flags, engine=engine) == 0
+        assert {row["engine"] for row in rows_of(tmp_path / "out")} == {"stub_engines:Disc"}
         assert paying(costs(tmp_path / "out", standin)) == [str(n) for n in range(PICTURES)]
 
 

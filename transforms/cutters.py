@@ -141,12 +141,14 @@ def _better(first: Cutout | Failure, second: Cutout | Failure) -> Cutout | Failu
         return first if isinstance(first, Cutout) else second
     if isinstance(first, Failure):
         return second
+    costs = [cost for cost in (first.engine.cost_usd, second.engine.cost_usd) if cost is not None]
     engine = replace(
         second.engine,
+        cost_usd=sum(costs) if costs else None,
         escalated_from=first.engine.engine,
         escalated_confidence=first.confidence,
     )
-    return replace(second, engine=engine)
+    return replace(second, engine=engine, payments=first.payments + second.payments)
 
 
 @dataclass(frozen=True)

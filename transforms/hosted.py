@@ -22,7 +22,7 @@ from .providers.driver import Provider
 from .providers.errors import ProviderStoppedError
 from .providers.outputs import Output, place
 from .providers.settings import Job, Result
-from .records import Cutout, EngineInfo, Failure, ImageRecord, SourceInfo
+from .records import Cutout, EngineInfo, Failure, ImageRecord, Payment, SourceInfo
 from .stream import ordered_map
 
 _STORED_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -247,5 +247,5 @@ def _composed(
         confidence=None,
         engine=engine_info(provider, result, request.job.size),
         seconds=seconds,
-        purchase=result.purchase,
+        payments=(Payment(result.purchase, result.cost_usd or 0.0),),
     )

@@ -63,7 +63,9 @@ class EngineInfo:
     Attributes:
       engine, model, revision, device, dtype: its name, and what it ran.
       attempts: submits of the picture, 1 for engines of this machine.
-      cost_usd, provider_request_id: of a hosted engine's answer.
+      cost_usd: what was paid for the picture, by engines before it in a chain as well; None where
+        nothing had to be.
+      provider_request_id: of a hosted engine's answer.
       provider_resized: whether that answer had another size than the source and was scaled back;
         None where no provider answered, or one that fetched the source itself.
       escalated_from, escalated_confidence: the engine whose cutout was doubtful, and how sure it
@@ -84,6 +86,19 @@ class EngineInfo:
 
 
 @dataclass(frozen=True)
+class Payment:
+    """What one provider was paid for one picture.
+
+    Attributes:
+      purchase: its name in the ledger, the same for all rows that share it.
+      usd: dollars, as far as known.
+    """
+
+    purchase: str
+    usd: float
+
+
+@dataclass(frozen=True)
 class Cutout:
     """One finished picture.
 
@@ -98,8 +113,7 @@ class Cutout:
       confidence: mean |2p - 1| of the engine's probabilities, None where it has none.
       engine: which engine answered.
       seconds: time spent by stage; goes into the unit's commit marker, never into a row.
-      purchase: names what a provider was paid for, the same for all rows that share it; None where
-        none was.
+      payments: what providers were paid for it, by all engines of a chain that gave a cutout.
     """
 
     record: ImageRecord
@@ -113,7 +127,7 @@ class Cutout:
     confidence: float | None
     engine: EngineInfo
     seconds: Mapping[str, float]
-    purchase: str | None = None
+    payments: tuple[Payment, ...] = ()
 
 
 @dataclass(frozen=True)
