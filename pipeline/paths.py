@@ -14,6 +14,9 @@ from .columns import output_names
 
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
+LONGEST_NAME = 255
+"""Bytes: of the name of a file or folder, on the usual file systems."""
+
 # What a unit's name ends with when failed rows were run again.
 _RETRY = re.compile(r"-r[0-9]+$")
 
@@ -127,3 +130,8 @@ def partition_folders(columns: pa.Table, partition_by: tuple[str, ...]) -> list[
             folder = f"{names[name]}={NULL_PARTITION if value is None else quote(value, safe='')}"
             folders[row] = f"{folders[row]}/{folder}" if folders[row] else folder
     return folders
+
+
+def is_possible(folder: str) -> bool:
+    """Tells whether no name in a relative path is too long for a folder."""
+    return all(len(name.encode()) <= LONGEST_NAME for name in folder.split("/"))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 
 from ..transforms import storage
 from ..transforms.cutters import Cutter
+from ..transforms.errors import ManifestError
 from ..transforms.records import Cutout, Failure, ImageRecord
 from ..transforms.stream import ordered_map
 from .announcements import Announcer
@@ -18,7 +19,7 @@ from .layouts.contract import Placed, StoredFile, UnitContext, parquet_bytes, wr
 from .manifest import WorkUnit, read_unit
 from .markers import Marker, read_marker
 from .naming import Stems
-from .paths import DatasetPaths, partition_folders
+from .paths import LONGEST_NAME, DatasetPaths, is_possible, partition_folders
 from .payments import booked
 from .settings import JobSettings
 from .turn import turn
@@ -129,7 +130,7 @@ class _Attempt:
         """Has every row cut out, and its pictures stored."""
         job, stems = self._job, {}
         wanted = set(self._before.failed_rows) if self._before else None
-        records = _named(self._rows.records, stems, wanted)
+        records = _named(_placeable(self._rows.records, self._partitions), stems, wanted)
         if job.upload_column is None:
             cutouts = cutter.cut_out(records, job.chain)
         else:
@@ -208,7 +209,7 @@ class _Attempt:
         )
 
     def _leftovers(self) -> set[str]:
-        partitions = set(self._partitions) or {""}
+        partitions = set(filter(is_possible, self._partitions)) or {""}
         found = {self._paths.errors(self._name)}
         return found.union(*map(self._writer.leftovers, partitions))
 
@@ -219,6 +220,21 @@ def _remove(paths: DatasetPaths, files: Iterable[StoredFile], kept: Iterable[Sto
     for file in files:
         if file.path not in keeping:
             storage.remove(paths.uri(file.path))
+
+
+def _placeable(records: Iterable[ImageRecord], partitions: Sequence[str]) -> Iterator[ImageRecord]:
+    """Gives rows whose partition cannot be a folder their trouble, before anything is done for them."""
+    for record in records:
+        folder = partitions[record.row]
+        if is_possible(folder):
+            yield record
+        else:
+            trouble = ManifestError(
+                "partition_too_long",
+                f"the partition folder {folder[:40]}… would need more than {LONGEST_NAME} bytes: "
+                f"partition by a column of shorter values",
+            )
+            yield replace(record, trouble=trouble)
 
 
 def _named(

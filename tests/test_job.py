@@ -133,6 +133,19 @@ def test_partitions_open_with_plain_readers(tmp_path):
     assert list(data.glob("split=*/label=__HIVE_DEFAULT_PARTITION__"))
 
 
+@pytest.mark.parametrize("layout", ["files", "embedded", "webdataset"])
+def test_a_partition_value_too_long_for_a_folder_is_a_row_that_failed(tmp_path, layout):
+    labels = ["long" * 80, "\N{CJK UNIFIED IDEOGRAPH-732B}" * 29, "a", "b", "a", None]
+    manifest = write_manifest(str(tmp_path), label=labels)
+    flags = ["--partition_by", "label", "--layout", layout]
+    assert run(manifest, tmp_path / "out", *flags) == 0
+    errors = errors_of(tmp_path / "out")
+    assert [error["error"] for error in errors] == ["partition_too_long"] * 2
+    assert sorted(error["label"] for error in errors) == sorted(labels[:2])
+    assert len(rows_of(tmp_path / "out")) == 4
+    assert verify(str(tmp_path / "out")).faults == ()
+
+
 def test_masks_are_the_alpha_of_the_cutouts(tmp_path):
     manifest = write_manifest(str(tmp_path))
     run(manifest, tmp_path / "out", "--save_mask")
