@@ -30,12 +30,17 @@ def start(flags: list[str], log: Path, point: str | None = None, times: int = 1)
       point: where it is to be killed; None lets it live.
       times: how often it has to come there.
     """
-    process = doomed.processes.Process(target=_run, args=(flags, log, point, times))
+    process = doomed.processes.Process(
+        target=_run, args=(flags, dict(os.environ), log, point, times)
+    )
     process.start()
     return process
 
 
-def _run(flags: list[str], log: Path, point: str | None, times: int) -> None:
+def _run(
+    flags: list[str], environment: dict[str, str], log: Path, point: str | None, times: int
+) -> None:
+    os.environ.update(environment)  # the fork server's is as old as its first process
     said = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(said, stream.fileno())
