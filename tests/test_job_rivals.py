@@ -160,18 +160,22 @@ def left_behind(paths: DatasetPaths, unit: str) -> None:
 
 
 @pytest.mark.parametrize(("tidied_up", "times"), [(False, 1), (True, 2)])
-def test_a_turn_whose_holder_was_killed_passes_on(tidied_up, times, tmp_path):
+def test_a_turn_whose_holder_was_killed_passes_on(tidied_up, times, tmp_path, monkeypatch):
     job = prepared(tmp_path)
     (unit,) = plan_units(job.manifest, job.unit_size)
     paths, ends = DatasetPaths(job.output), []
     left_behind(paths, unit.name)
 
-    def ended() -> None:
-        if tidied_up and not ends:  # pictures that were not in its rows
-            storage.remove_tree(paths.uri(paths.pictures("images", unit.name, "")))
-        ends.append(True)
+    is_void = turn_module._is_void
 
-    assert write_unit(unit, job, Failing(job, set(), ended)).done == ROWS
+    def void(uri: str) -> bool:
+        if tidied_up:  # pictures that were not in its rows
+            storage.remove_tree(paths.uri(paths.pictures("images", unit.name, "")))
+        return is_void(uri)
+
+    monkeypatch.setattr(turn_module, "_is_void", void)
+    failing = Failing(job, set(), lambda: ends.append(True))
+    assert write_unit(unit, job, failing).done == ROWS
     assert len(ends) == times
     closed(job, [unit])
 

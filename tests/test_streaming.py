@@ -62,11 +62,15 @@ def stop(output):
     open(f"{output}.stop", "w").close()
 
 
-def copy(photos, inbox):
-    os.makedirs(inbox, exist_ok=True)
+def copy(photos, inbox, name):
+    """Puts a folder of pictures into a folder, as a whole."""
+    staging = f"{inbox}.{name}"
+    os.makedirs(staging)
     for photo in photos:
-        shutil.copy2(photo, inbox)
-        os.utime(f"{inbox}/{os.path.basename(photo)}", (1e9, 1e9))
+        shutil.copy2(photo, staging)
+        os.utime(f"{staging}/{os.path.basename(photo)}", (1e9, 1e9))
+    os.makedirs(inbox, exist_ok=True)
+    os.rename(staging, f"{inbox}/{name}")
 
 
 class TestStream:
@@ -77,7 +81,8 @@ class TestStream:
             arrivals = [lambda: drop(inbox, "m.csv", photos[:5]),
                         lambda: drop(inbox, "a.csv", photos[5:9])]  # fmt: skip
         else:
-            arrivals = [lambda: copy(photos[1::2], inbox), lambda: copy(photos[::2], inbox)]
+            arrivals = [lambda: copy(photos[1::2], inbox, "m"),
+                        lambda: copy(photos[::2], inbox, "a")]  # fmt: skip
         for arrive in arrivals:
             arrive()
             assert run(inbox, batches, *BATCH) == 0
@@ -179,7 +184,9 @@ class TestTakingUp:
         inbox, output = tmp_path / "in", tmp_path / "out"
         for number in range(3):
             some = photos[3 * number : 3 * number + 3]
-            copy(some, inbox) if kind == "pictures" else drop(inbox, f"{number}.csv", some)
+            copy(some, inbox, str(number)) if kind == "pictures" else drop(
+                inbox, f"{number}.csv", some
+            )
             job = job_of(inbox, output)
         lots = read_lots(DatasetPaths(job.output))
         planned = list(plan_onwards(job.manifest, 2, lots, 0))
