@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from alphabeam import transforms
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -81,6 +83,17 @@ def test_every_public_name_is_there():
         )
         == "True"
     )
+
+
+def test_type_checkers_see_every_public_name():
+    stub = ast.parse((ROOT / "transforms" / "__init__.pyi").read_text())
+    seen = {
+        alias.asname: "." * node.level + (node.module or "")
+        for node in stub.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert seen == transforms._HOMES
 
 
 def test_transforms_never_reach_into_the_pipeline():
