@@ -4,6 +4,7 @@ import contextlib
 import io
 import pickle
 import re
+import textwrap
 import weakref
 from pathlib import Path
 
@@ -107,12 +108,7 @@ def documented_examples():
 
 
 def test_the_documented_example_runs_and_is_the_same_in_both_places(monkeypatch):
-    one, other = (
-        "\n".join(line[6:] if line.startswith("      ") else line for line in text.splitlines())
-        if "\n      import" in f"\n{text}"
-        else text
-        for text in documented_examples()
-    )
+    one, other = (textwrap.dedent(text) for text in documented_examples())
     assert one.strip() == other.strip()
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
