@@ -16,7 +16,7 @@ from ..transforms.engines import registry
 from ..transforms.providers import keys
 from ..transforms.providers.catalogue import ADAPTERS, make_adapter
 from ..transforms.providers.endpoints import Endpoints
-from ..transforms.providers.settings import ProviderSettings
+from ..transforms.providers.settings import ProviderSettings, check_bounds
 from ..transforms.providers.staging import Staging, stages, takes_only_addresses
 from ..transforms.rows import is_web
 from .errors import UsageError
@@ -134,12 +134,10 @@ def _provider(name: str, options: PipelineOptions, here: bool) -> ProviderSettin
     sources = options.view_as(SourceOptions)
     workers = options.view_as(WorkerOptions)
     output = options.view_as(OutputOptions).output
-    if given.max_cost_usd is not None and not 0 <= given.max_cost_usd < float("inf"):
-        raise UsageError(f"--max_cost_usd is a sum of dollars: given {given.max_cost_usd:g}")
-    if given.provider_concurrency is not None and given.provider_concurrency < 1:
-        raise UsageError(
-            f"--provider_concurrency must be at least 1: given {given.provider_concurrency}"
-        )
+    try:
+        check_bounds(given.max_cost_usd, given.provider_concurrency)
+    except ValueError as error:
+        raise UsageError(f"--{error}") from error
     try:
         settings = ProviderSettings(
             provider=name,

@@ -9,6 +9,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pytest
 from photographs import NAMES, photograph
 from standins.faults import Faults
 from standins.kinds import WAYS, Way
@@ -69,3 +70,14 @@ def run_one(
         with Provider(way.settings(standin, folder, **others)) as provider:
             (outcome,) = outcomes(provider, [job_for(way, standin)])
         return outcome, standin
+
+
+def found_late(way: Way, standin: Studio, folder: object) -> Result:
+    """Gives a picture whose submit was lost, and shows in the history when the next run looks."""
+    settings, job = way.settings(standin, folder), job_for(way, standin)
+    standin.recording_lag = 1e9
+    with Provider(settings) as provider, pytest.raises(ProviderError, match="lost"):
+        provider.cut_out(job)
+    standin.recording_lag = 0.0
+    with Provider(settings) as provider:
+        return provider.cut_out(job)

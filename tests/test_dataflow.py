@@ -327,31 +327,29 @@ def test_a_submission_to_its_end(bucket, service, capsys):
     assert job_id
 
 
-def test_nobody_waits_who_was_told_not_to(bucket, service, capsys):
+def left_to_run(service, capsys, *given, **others):
+    """Launches a job that goes on running; gives its id and what was printed."""
     service.state = "JOB_STATE_RUNNING"
-    given = flags(
-        "--no_auth", "--no_wait_until_finish",
-        output=f"{BUCKET}/later", dataflow_endpoint=service.endpoint,
-    )  # fmt: skip
-    assert main(["run", *given]) == 0
+    others["dataflow_endpoint"] = service.endpoint
+    assert main(["run", *flags("--no_auth", *given, **others)]) == 0
     printed = capsys.readouterr().out
     job_id = max(service.jobs)
     assert f"job: {job_id}" in printed
+    return job_id, printed
+
+
+def test_nobody_waits_who_was_told_not_to(bucket, service, capsys):
+    output = f"{BUCKET}/later"
+    job_id, printed = left_to_run(service, capsys, "--no_wait_until_finish", output=output)
     assert f"/dataflow/jobs/europe-west4/{job_id}?project=my-project" in printed
 
 
 def test_nobody_waits_for_a_stream(bucket, service, capsys):
-    service.state = "JOB_STATE_RUNNING"
-    given = flags(
-        "--no_auth", "--watch", "60", output=f"{BUCKET}/watched", dataflow_endpoint=service.endpoint
-    )  # fmt: skip
-    assert main(["run", *given]) == 0
-    printed = capsys.readouterr().out
-    job_id = max(service.jobs)
-    assert f"job: {job_id}" in printed
+    output = f"{BUCKET}/watched"
+    job_id, printed = left_to_run(service, capsys, "--watch", "60", output=output)
     assert f"gcloud dataflow jobs drain {job_id}" in printed
     assert service.jobs[job_id]["type"] == 2  # JOB_TYPE_STREAMING
-    assert storage.exists(f"{BUCKET}/watched/_manifest/000000000.parquet")
+    assert storage.exists(f"{output}/_manifest/000000000.parquet")
 
 
 def test_a_failed_job_is_told_with_its_address(bucket, service, capsys):

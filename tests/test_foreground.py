@@ -13,6 +13,8 @@ from alphabeam.transforms import foreground
 from alphabeam.transforms.engines.foreground_torch import refine_foreground_batch
 from alphabeam.transforms.foreground import refine_foreground
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def on_torch(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     batch = refine_foreground_batch(torch.from_numpy(rgb)[None], torch.from_numpy(alpha)[None])
@@ -33,15 +35,6 @@ def remaining_error(refine, one: Composite) -> float:
         return float(np.abs(share * (rgb[soft].astype(float) - one.foreground[soft])).sum())
 
     return error(refine(one.picture, alpha)) / error(one.picture)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Keeps torch from waiting for cores that other work holds."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

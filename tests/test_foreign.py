@@ -26,7 +26,7 @@ from documentation import Page, commands_of
 from photographs import write_manifest, write_photographs
 from PIL import Image
 from processes import free_port, run, server
-from standins.kinds import WAYS, hurry
+from standins.kinds import WAYS
 from stub_engines import disc
 
 from alphabeam.pipeline.cli import main
@@ -237,6 +237,10 @@ class TestRows:
                 "takes a reference",
             ),
             (
+                {"engine": "fal-bria", "ledger": "x", "max_cost_usd": float("nan")},
+                "max_cost_usd is a sum of dollars: given nan",
+            ),
+            (
                 {"engine": "fal-bria", "ledger": "x", "provider_options": {"a": 1}},
                 "unknown option a",
             ),
@@ -263,8 +267,7 @@ class TestHosted:
     """A paid engine, and a chain with one, in somebody else's pipeline."""
 
     @pytest.fixture
-    def standin(self, monkeypatch):
-        hurry(monkeypatch.setattr)
+    def standin(self, hurried, monkeypatch):
         with WAY.open() as standin:
             monkeypatch.setenv(KEY, standin.key)
             yield standin

@@ -6,7 +6,7 @@ import threading
 from dataclasses import replace
 
 import pytest
-from service import is_right, job_for, run_one
+from service import found_late, is_right, job_for, run_one
 from standins.faults import Faults
 from standins.kinds import QUICK, WAYS
 
@@ -164,11 +164,5 @@ def test_a_lost_submit_that_cannot_be_found_is_ambiguous_until_paying_again_is_a
 def test_a_submit_that_shows_late_in_the_history_is_found_by_the_next_run(tmp_path):
     way = WAYS["fal-bria queue"]
     with way.open(Faults({"submit": ["drop_after"]})) as standin:
-        standin.recording_lag = 1e9
-        settings, job = way.settings(standin, tmp_path), job_for(way, standin)
-        with Provider(settings) as provider, pytest.raises(ProviderError, match="lost"):
-            provider.cut_out(job)
-        standin.recording_lag = 0.0
-        with Provider(settings) as provider:
-            assert is_right(provider.cut_out(job))
+        assert is_right(found_late(way, standin, tmp_path))
         assert len(standin.bills) == 1

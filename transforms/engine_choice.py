@@ -13,7 +13,7 @@ from .cutters import CutterSettings
 from .engine_flags import share_out
 from .providers.catalogue import ADAPTERS
 from .providers.endpoints import Endpoints
-from .providers.settings import ProviderSettings
+from .providers.settings import ProviderSettings, check_bounds
 from .sharing import Share
 
 # Options that a chain takes as NAME=VALUE, too.
@@ -99,12 +99,7 @@ def _hosted(name: str, hosting: Hosting) -> ProviderSettings:
             f"bought is kept, so that nothing is paid for twice, for example "
             f"ledger: gs://my-bucket/ledger"
         )
-    if hosting.max_cost_usd is not None and hosting.max_cost_usd < 0:
-        raise ValueError(f"max_cost_usd is a sum of dollars: given {hosting.max_cost_usd:g}")
-    if hosting.provider_concurrency is not None and hosting.provider_concurrency < 1:
-        raise ValueError(
-            f"provider_concurrency must be at least 1: given {hosting.provider_concurrency}"
-        )
+    check_bounds(hosting.max_cost_usd, hosting.provider_concurrency)
     if hosting.staging_url is not None and hosting.staging_uri is None:
         raise ValueError("staging_url is the public address of staging_uri, which is not given")
     ledger = hosting.ledger

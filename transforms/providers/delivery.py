@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 
 from ..errors import FetchError
-from ..fetch import FetchLimits, fetch
+from ..fetch import fetch
 from .entries import Bought
 from .errors import ProviderError
 from .lane import Lane
@@ -68,18 +68,11 @@ class _GoneError(Exception):
 async def _obtain(
     lane: Lane, done: Done, size: tuple[int, int] | None, attempt: int
 ) -> tuple[bytes, Output]:
-    settings = lane.settings
-    limits = FetchLimits(
-        max_bytes=settings.max_image_bytes,
-        timeout=lane.timing.read_timeout,
-        attempts=1,
-        allow_private_hosts=settings.allow_private_hosts,
-    )
     for tries in range(_DOWNLOADS):
         if tries:
             await lane.rest(tries - 1)
         try:
-            return await lane.blocking(_download, lane, done.media, limits, size)
+            return await lane.blocking(_download, lane, done.media, size)
         except FetchError as error:
             if error.kind in _GONE:
                 raise _GoneError(lane.clean(error.message)) from None
@@ -94,10 +87,8 @@ async def _obtain(
     raise ProviderError(lane.adapter.name, failed, attempt)
 
 
-def _download(
-    lane: Lane, media: str | bytes, limits: FetchLimits, size: tuple[int, int] | None
-) -> tuple[bytes, Output]:
-    data = fetch(media, limits).data
+def _download(lane: Lane, media: str | bytes, size: tuple[int, int] | None) -> tuple[bytes, Output]:
+    data = fetch(media, lane.fetch_limits).data
     return data, _decoded(lane, data, size)
 
 

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import ParamSpec, TypeVar
 
+from ..fetch import FetchLimits
 from . import keys, wire
 from .budget import Budget, BudgetReachedError, Reservation
 from .catalogue import make_adapter
@@ -36,6 +37,7 @@ class Lane:
 
     Attributes:
       staging: where pictures are put for this provider to fetch; None where it takes them as they are.
+      fetch_limits: of pictures that this process downloads, results and sources.
       expectation: how long its jobs take.
       counts: how often what happened: submits, polls, finds, refusals, retries, pictures, reuses.
     """
@@ -53,6 +55,12 @@ class Lane:
             settings.provider, settings.options, Endpoints(settings.provider_urls)
         )
         self.timing = settings.timing or self.adapter.timing
+        self.fetch_limits = FetchLimits(
+            max_bytes=settings.max_image_bytes,
+            timeout=self.timing.read_timeout,
+            attempts=1,
+            allow_private_hosts=settings.allow_private_hosts,
+        )
         self.ledger = Ledger(settings.ledger)
         self.staging: Staging | None = None
         if settings.staging_uri is not None and stages(self.adapter, settings):

@@ -53,6 +53,18 @@ class ProviderSettings:
     download_first: bool = False
 
 
+def check_bounds(max_cost_usd: float | None, concurrency: int | None) -> None:
+    """Checks what bounds a provider's use, before anything is asked of it.
+
+    Raises:
+      ValueError: a bound would bound nothing, or stop everything; the message begins with its flag.
+    """
+    if max_cost_usd is not None and not 0 <= max_cost_usd < float("inf"):
+        raise ValueError(f"max_cost_usd is a sum of dollars: given {max_cost_usd:g}")
+    if concurrency is not None and concurrency < 1:
+        raise ValueError(f"provider_concurrency must be at least 1: given {concurrency}")
+
+
 @dataclass(frozen=True)
 class Job:
     """One picture to be cut out.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..errors import FetchError
-from ..fetch import FetchLimits, fetch
+from ..fetch import fetch
 from .errors import ProviderError
 from .lane import Lane
 from .messages import Failed, Picture, Trouble
@@ -53,11 +53,4 @@ async def as_data(lane: Lane, picture: Picture, attempt: int) -> Picture:
 
 
 async def _fetched(lane: Lane, url: str) -> bytes:
-    settings = lane.settings
-    limits = FetchLimits(
-        max_bytes=settings.max_image_bytes,
-        timeout=lane.timing.read_timeout,
-        attempts=1,
-        allow_private_hosts=settings.allow_private_hosts,
-    )
-    return (await lane.blocking(fetch, url, limits)).data
+    return (await lane.blocking(fetch, url, lane.fetch_limits)).data
