@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 
 import pyarrow as pa
@@ -131,6 +131,19 @@ def picture_columns(layout: str, save_mask: bool) -> tuple[str, ...]:
     if layout != "embedded":
         return ()
     return _PICTURES if save_mask else _PICTURES[:1]
+
+
+def stored_schema(schema: pa.Schema, partitions: Collection[str], layout: str) -> pa.Schema:
+    """Gives the schema of the files below `data/`: of most layouts, without the Hive folders' columns.
+
+    Args:
+      schema: of `data/`, partition columns included.
+      partitions: the columns that are Hive folders.
+      layout: of the dataset.
+    """
+    if layout == "embedded":
+        return schema
+    return pa.schema([field for field in schema if field.name not in partitions], schema.metadata)
 
 
 def picture_type() -> pa.DataType:

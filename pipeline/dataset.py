@@ -17,7 +17,7 @@ from ..transforms import storage
 from .arrow_files import arrow_files
 from .cards.croissant import croissant
 from .cards.readme import dataset_card
-from .columns import data_schema, error_schema, output_names, picture_columns
+from .columns import data_schema, error_schema, output_names, picture_columns, stored_schema
 from .compaction import read_compaction, settle
 from .errors import DatasetDamaged, UsageError, in_a_line
 from .intake import LotTaken, read_lots, write_lot
@@ -135,10 +135,8 @@ def _write_cards(paths: DatasetPaths, values: dict[str, Any], summary: Summary) 
     schema, partitions = columns_of(values)
     card = dataset_card(values, schema, errors_of(values), partitions, summary.splits)
     paths.write(paths.CARD, card.encode())
-    if values["settings"]["layout"] != "embedded":
-        stored = [field for field in schema if field.name not in partitions]
-        schema = pa.schema(stored, schema.metadata)
-    paths.write(paths.CROISSANT, croissant(values, schema))
+    stored = stored_schema(schema, partitions, values["settings"]["layout"])
+    paths.write(paths.CROISSANT, croissant(values, stored))
 
 
 def open_dataset(root: str) -> pads.Dataset:

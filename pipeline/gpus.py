@@ -60,10 +60,8 @@ def asked_in_beams_words(options: PipelineOptions) -> str | None:
     for hint in options.view_as(StandardOptions).resource_hints or ():
         if hint.startswith("accelerator="):
             return f"--resource_hint {hint}"
-    for option in options.view_as(GoogleCloudOptions).dataflow_service_options or ():
-        if option.startswith(_EVERYWHERE):
-            return f"--dataflow_service_options {option}"
-    return None
+    everywhere = _asked_everywhere(options)
+    return f"--dataflow_service_options {everywhere}" if everywhere else None
 
 
 def usual_machine(options: PipelineOptions) -> str | None:
@@ -71,13 +69,18 @@ def usual_machine(options: PipelineOptions) -> str | None:
 
     A service option of Beam's puts a GPU into every machine, and not every machine carries one.
     """
-    for option in options.view_as(GoogleCloudOptions).dataflow_service_options or ():
-        if option.startswith(_EVERYWHERE):
-            asked = dict(
-                part.split(":", 1) for part in option[len(_EVERYWHERE) :].split(";") if ":" in part
-            )
-            return GPU_MACHINES.get(asked.get("type", "")) if asked.get("count") == "1" else None
-    return MACHINE
+    everywhere = _asked_everywhere(options)
+    if everywhere is None:
+        return MACHINE
+    parts = everywhere.removeprefix(_EVERYWHERE).split(";")
+    asked = dict(part.split(":", 1) for part in parts if ":" in part)
+    return GPU_MACHINES.get(asked.get("type", "")) if asked.get("count") == "1" else None
+
+
+def _asked_everywhere(options: PipelineOptions) -> str | None:
+    """Gives the service option that puts a GPU into every machine."""
+    given = options.view_as(GoogleCloudOptions).dataflow_service_options or ()
+    return next((option for option in given if option.startswith(_EVERYWHERE)), None)
 
 
 def gpu_machine(options: PipelineOptions) -> str:

@@ -11,7 +11,7 @@ import yaml
 
 from ...transforms.engines import licences
 from ...transforms.providers.catalogue import ADAPTERS
-from ..columns import picture_columns
+from ..columns import picture_columns, stored_schema
 from .hugging_face import IMAGE, Feature, feature_of, json_feature_of, named
 
 _BODY = """
@@ -117,7 +117,7 @@ def dataset_card(
     totals, engine, settings = values["totals"], values["engine"], values["settings"]
     layout = settings["layout"]
     splits = splits if all(map(_is_split, splits)) else ()
-    stored = [field for field in schema if layout == "embedded" or field.name not in partitions]
+    stored = list(stored_schema(schema, partitions, layout))
     if layout == "webdataset":
         features = _shard_features(settings, schema)
     else:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ..columns import picture_columns
+from ..columns import picture_columns, stored_schema
 from ..dataset import columns_of, errors_of
 from .stored_rows import RowForm
 
@@ -38,10 +38,8 @@ class Schemas:
         settings = values["settings"]
         schema, partitions = columns_of(values)
         pictures = picture_columns(settings["layout"], settings["compose"]["save_mask"])
-        if settings["layout"] != "embedded":
-            stored = [field for field in schema if field.name not in partitions]
-            schema = pa.schema(stored, schema.metadata)
-        return cls(schema, errors_of(values), pictures, tuple(partitions))
+        stored = stored_schema(schema, partitions, settings["layout"])
+        return cls(stored, errors_of(values), pictures, tuple(partitions))
 
     def form(self, path: str) -> RowForm:
         """Gives what the rows of a file below `data/` are to be."""
