@@ -21,6 +21,7 @@ from .columns import data_schema, error_schema, output_names, picture_columns, s
 from .compaction import read_compaction, settle
 from .errors import DatasetDamaged, UsageError, in_a_line
 from .intake import LotTaken, read_lots, write_lot
+from .manifests.lots import Lot
 from .markers import committed_units, read_heads
 from .paths import NULL_PARTITION, DatasetPaths
 from .settings import JobSettings
@@ -50,22 +51,19 @@ def begin(job: JobSettings) -> None:
         state of the manifest, another run is taking up files for it, or it cannot be written.
     """
     paths = DatasetPaths(job.output)
-    lot = job.manifest.lot
     try:
         before = _read_before(paths, job)
-        known = read_lots(paths) if before is not None and not job.overwrite else []
-        if before is None:
+        if before is not None and job.overwrite:
+            _clear(paths)
+            before = None
+        elif before is None:
             if job.retry_failed:
                 raise UsageError(f"--retry_failed: there is no dataset at {job.output} to mend")
             _check_empty(paths)
-        elif job.overwrite:
-            _clear(paths)
-            before = None
-        else:
-            _check_same(before, job)
-            _check_manifest(before, job, begun=bool(known))
-            settle(paths)
-        _write_settings(paths, job, state="running", totals=Totals(), before=before)
+        if before is None:
+            before = _create(paths, job)
+        known = [] if before is None else _resume(paths, job, before)
+        lot = job.manifest.lot
         if lot is not None and lot.files and not (known and _is_whole(before, job)):
             write_lot(paths, len(known), lot)
     except LotTaken as error:
@@ -80,6 +78,24 @@ def begin(job: JobSettings) -> None:
             f"--output {job.output} cannot be written: {in_a_line(error)}; give a folder you may "
             f"write to"
         ) from error
+
+
+def _create(paths: DatasetPaths, job: JobSettings) -> dict[str, Any] | None:
+    """Writes the settings of a new dataset; gives those of another run that was quicker."""
+    values = _settings(job, state="running", totals=Totals())
+    if storage.write_exclusive(paths.uri(paths.SETTINGS), _encode(values), paths.scratch):
+        return None
+    return require_dataset(job.output)
+
+
+def _resume(paths: DatasetPaths, job: JobSettings, before: dict[str, Any]) -> list[Lot]:
+    """Goes on with a dataset; gives the lots that are in its record."""
+    known = read_lots(paths)
+    _check_same(before, job)
+    _check_manifest(before, job, begun=bool(known))
+    settle(paths)
+    _write_settings(paths, _settings(job, state="running", totals=Totals(), before=before))
+    return known
 
 
 def _read_before(paths: DatasetPaths, job: JobSettings) -> dict[str, Any] | None:
@@ -106,14 +122,9 @@ def finish(job: JobSettings) -> Totals:
             f"{totals.rows} of {plan.rows if plan else 'an unknown number of'} rows are "
             f"committed in {job.output}: run the same command again to go on"
         )
-    values = _write_settings(
-        paths,
-        job,
-        state="complete",
-        totals=totals,
-        engine=summary.engine,
-        before=read_settings(paths),
-    )
+    before = read_settings(paths)
+    values = _settings(job, state="complete", totals=totals, engine=summary.engine, before=before)
+    _write_settings(paths, values)
     _write_cards(paths, values, summary)
     paths.write(paths.SUCCESS, b"")
     with suppress(OSError):  # another run into the same output may be writing there
@@ -128,7 +139,7 @@ def refresh_totals(paths: DatasetPaths) -> None:
     values = read_settings(paths)
     assert values is not None
     values["totals"] = asdict(summarise(read_heads(paths), read_compaction(paths)).totals)
-    paths.write(paths.SETTINGS, json.dumps(values, indent=1).encode())
+    paths.write(paths.SETTINGS, _encode(values))
 
 
 def _write_cards(paths: DatasetPaths, values: dict[str, Any], summary: Summary) -> None:
@@ -213,11 +224,14 @@ def _check_empty(paths: DatasetPaths) -> None:
     """Refuses a folder with foreign files: nothing of the user's is ever mixed or overwritten."""
     for file in storage.list_files(paths.root):
         # What was paid for stays when a dataset is started anew.
-        if not any(f"/{name}/" in file.uri for name in (paths.SCRATCH, paths.LEDGER)):
-            raise UsageError(
-                f"--output {paths.root} is not empty and holds no alphabeam dataset "
-                f"(it has {storage.basename(file.uri)}): give an empty or new folder"
-            )
+        if any(f"/{name}/" in file.uri for name in (paths.SCRATCH, paths.LEDGER)):
+            continue
+        if storage.exists(paths.uri(paths.SETTINGS)):
+            return  # another run has begun the dataset in this moment
+        raise UsageError(
+            f"--output {paths.root} is not empty and holds no alphabeam dataset "
+            f"(it has {storage.basename(file.uri)}): give an empty or new folder"
+        )
 
 
 def _check_same(before: dict[str, Any], job: JobSettings) -> None:
@@ -296,8 +310,7 @@ def _clear(paths: DatasetPaths) -> None:
         storage.remove(paths.uri(name))
 
 
-def _write_settings(
-    paths: DatasetPaths,
+def _settings(
     job: JobSettings,
     *,
     state: str,
@@ -305,9 +318,8 @@ def _write_settings(
     engine: dict[str, Any] | None = None,
     before: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    storage.remove(paths.uri(paths.SUCCESS))
     known = before or {}
-    values = {
+    return {
         "alphabeam": 1,
         "id": known.get("id") or str(uuid.uuid4()),
         "runs": known.get("runs", 0) + (state == "running"),
@@ -325,5 +337,13 @@ def _write_settings(
         },
         "totals": asdict(totals),
     }
-    paths.write(paths.SETTINGS, json.dumps(values, indent=1).encode())
-    return values
+
+
+def _write_settings(paths: DatasetPaths, values: dict[str, Any]) -> None:
+    """Replaces the settings of a dataset, which is not complete for that moment."""
+    storage.remove(paths.uri(paths.SUCCESS))
+    paths.write(paths.SETTINGS, _encode(values))
+
+
+def _encode(values: dict[str, Any]) -> bytes:
+    return json.dumps(values, indent=1).encode()

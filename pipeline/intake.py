@@ -15,7 +15,7 @@ _READERS = 32
 
 
 class LotTaken(Exception):
-    """Another run has recorded a lot of that number."""
+    """Another run has recorded other files under that number."""
 
 
 def read_lots(paths: DatasetPaths, start: int = 0) -> list[Lot]:
@@ -49,10 +49,12 @@ def known_lots(root: str, manifest: str) -> list[Lot]:
 
 
 def write_lot(paths: DatasetPaths, number: int, lot: Lot) -> None:
-    """Records that files were taken up.
+    """Records that files were taken up, which another run may have done at the same time.
 
     Raises:
-      LotTaken: there is another lot of that number.
+      LotTaken: there is a lot of that number with other files.
     """
-    if not storage.write_exclusive(paths.uri(paths.lot(number)), lot.data, paths.scratch):
+    uri = paths.uri(paths.lot(number))
+    written = storage.write_exclusive(uri, lot.data, paths.scratch)
+    if not written and storage.read_bytes(uri) != lot.data:
         raise LotTaken(paths.lot(number))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -17,7 +18,8 @@ from photographs import write_manifest
 from test_job import errors_of, rows_of
 
 from alphabeam.pipeline import turn as turn_module
-from alphabeam.pipeline.dataset import begin, finish
+from alphabeam.pipeline.dataset import begin, finish, read_settings
+from alphabeam.pipeline.intake import read_lots
 from alphabeam.pipeline.manifest import plan_units
 from alphabeam.pipeline.paths import DatasetPaths
 from alphabeam.pipeline.settings import JobSettings, settings_from_options
@@ -188,3 +190,31 @@ def test_who_took_too_long_does_not_commit(tmp_path, monkeypatch):
         held.confirm()
         with pytest.raises(RuntimeError, match="begun anew elsewhere"):
             slow.confirm()
+
+
+STORE_CALLS = ("exists", "list_files", "read_bytes", "remove", "write_atomic", "write_exclusive")
+
+
+@pytest.mark.parametrize("at", range(4))
+def test_a_run_begun_while_another_begins_shares_its_dataset(at, tmp_path, monkeypatch):
+    manifest = write_manifest(str(tmp_path), ROWS)
+    job = settings_from_options(
+        PipelineOptions(["--manifest", manifest, "--output", str(tmp_path / "out"), "--no_report"])
+    )
+    calls = itertools.count()
+
+    def interrupted(call):
+        def made(*arguments, **options):
+            if next(calls) == at:
+                begin(job)
+            return call(*arguments, **options)
+
+        return made
+
+    for name in STORE_CALLS:
+        monkeypatch.setattr(storage, name, interrupted(getattr(storage, name)))
+    begin(job)
+    assert next(calls) > at, "there is no such call: nothing was tried"
+    paths = DatasetPaths(job.output)
+    assert [lot.files for lot in read_lots(paths)] == [1]
+    assert read_settings(paths)["runs"] == 2

@@ -121,31 +121,40 @@ def test_an_exclusive_write_keeps_the_first(base):
     assert storage.read_bytes(uri) == b"first"
 
 
-def test_a_scratch_folder_that_another_run_clears_away_costs_nothing(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("write", "step"), [(storage.write_atomic, "replace"), (storage.write_exclusive, "link")]
+)
+def test_a_scratch_folder_that_another_run_clears_away_costs_nothing(
+    write, step, tmp_path, monkeypatch
+):
     target, scratch = str(tmp_path / "data" / "x"), str(tmp_path / "_tmp")
-    replace = os.replace
+    place, cleared = getattr(os, step), []
 
-    def cleared(source, destination):
-        monkeypatch.setattr(os, "replace", replace)
-        storage.remove_tree(scratch)
-        replace(source, destination)
+    def after_the_clearing(source, destination):
+        if not cleared:
+            cleared.append(storage.remove_tree(scratch))
+        place(source, destination)
 
-    monkeypatch.setattr(os, "replace", cleared)
-    storage.write_atomic(target, b"whole", scratch)
+    monkeypatch.setattr(os, step, after_the_clearing)
+    write(target, b"whole", scratch)
+    assert cleared
     assert storage.read_bytes(target) == b"whole"
 
 
 def test_half_written_files_stay_in_the_scratch_folder(tmp_path, monkeypatch):
     target, scratch = str(tmp_path / "data" / "x"), str(tmp_path / "_tmp")
+    written = []
 
-    def killed(source, destination):
+    def stopped(source, destination):
+        written.append(os.path.dirname(source))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(os, "replace", killed)
+    monkeypatch.setattr(os, "replace", stopped)
     with pytest.raises(KeyboardInterrupt):
         storage.write_atomic(target, b"half", scratch)
     assert not os.path.exists(target)
-    assert len(os.listdir(scratch)) == 1
+    assert written == [scratch]
+    assert os.listdir(scratch) == []
 
 
 def test_an_unknown_scheme_is_named():

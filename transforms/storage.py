@@ -6,7 +6,7 @@ import asyncio
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -178,15 +178,7 @@ def write_atomic(uri: str, data: bytes, scratch: str | None = None) -> None:
         fs, path = resolve(uri)
         _again(fs.pipe_file, path, data)
         return
-    path = local_path(uri)
-    temporary = _write_temporary(path, data, scratch)
-    try:
-        os.replace(temporary, path)
-    except FileNotFoundError:
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        if not os.path.exists(temporary):  # another run into the same place has tidied up
-            temporary = _write_temporary(path, data, scratch)
-        os.replace(temporary, path)
+    _place(os.replace, local_path(uri), data, scratch)
 
 
 def write_exclusive(uri: str, data: bytes, scratch: str | None = None) -> bool:
@@ -206,15 +198,10 @@ def write_exclusive(uri: str, data: bytes, scratch: str | None = None) -> bool:
             # The store's library tries again by itself, and meets its own first try.
             return _again(fs.cat_file, path) == data
         return True
-    path = local_path(uri)
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    temporary = _write_temporary(path, data, scratch)
     try:
-        os.link(temporary, path)
+        _place(os.link, local_path(uri), data, scratch)
     except FileExistsError:
         return False
-    finally:
-        os.unlink(temporary)
     return True
 
 
@@ -222,6 +209,27 @@ def put_file(local: str, uri: str) -> None:
     """Copies a local file to where it belongs in a store, complete or not at all."""
     fs, path = resolve(uri)
     _again(fs.put_file, local, path)
+
+
+def _place(
+    place: Callable[[str, str], None],
+    path: str,
+    data: bytes,
+    scratch: str | None,
+    again: bool = True,
+) -> None:
+    """Writes a temporary file and gives it its name in one step."""
+    temporary = _write_temporary(path, data, scratch)
+    try:
+        place(temporary, path)
+    except FileNotFoundError:  # a new folder, or another run into the same place has tidied up
+        if not again:
+            raise
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        _place(place, path, data, scratch, again=False)
+    finally:
+        with suppress(FileNotFoundError):  # it was moved into place
+            os.unlink(temporary)
 
 
 def _write_temporary(path: str, data: bytes, scratch: str | None) -> str:
