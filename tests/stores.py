@@ -22,6 +22,7 @@ import fsspec
 from gcp_storage_emulator.server import create_server
 from moto.s3.models import s3_backends
 from moto.server import ThreadedMotoServer
+from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 BUCKET = "photo-bucket"
 
@@ -107,6 +108,10 @@ class Request(BaseHTTPRequestHandler):
         fs = fsspec.filesystem("gs", endpoint_url=self.door.behind, token="anon")
         return fs.exists(f"{BUCKET}/{self.name}")
 
+    # The emulators reset connections now and then on a busy machine, which is no request of ours.
+    @retry(
+        retry=retry_if_exception_type(ConnectionError), stop=stop_after_attempt(10), reraise=True
+    )
     def _upstream(self) -> tuple[int, list[tuple[str, str]], bytes]:
         address = urlsplit(self.door.behind)
         upstream = http.client.HTTPConnection(address.hostname or "", address.port)
