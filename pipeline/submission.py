@@ -14,13 +14,13 @@ from apache_beam.options.pipeline_options import (
     PipelineOptions,
     SetupOptions,
     StandardOptions,
-    TestOptions,
 )
 from apache_beam.options.pipeline_options import WorkerOptions as BeamWorkerOptions
 
 from ..transforms.engines import registry
 from .dataflow import DataflowJob, watch_seconds
 from .dataflow_options import DataflowOptions
+from .dry_run import is_dry_run
 from .errors import RunError, UsageError
 from .job import CutOutDataset
 from .settings import JobSettings
@@ -95,11 +95,6 @@ class Submission:
                 f"the job {self.job_id} ended early: {told[:500]}; what is committed stays, and "
                 f"the same command goes on from there; {self.console_url}"
             ) from error
-
-
-def is_dry_run(options: PipelineOptions) -> bool:
-    """Tells whether the job is only put together."""
-    return str(options.view_as(TestOptions).dry_run).lower() in ("true", "1", "yes")
 
 
 def is_waited_for(options: PipelineOptions) -> bool:
