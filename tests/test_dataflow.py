@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import stores
+from apache_beam.internal.gcp import auth
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability import common_urns
 from apache_beam.portability.api import beam_runner_api_pb2
@@ -24,6 +25,7 @@ from test_job_stores import upload
 
 from alphabeam.pipeline import dataflow
 from alphabeam.pipeline.cli import main
+from alphabeam.pipeline.dataflow_checks import check
 from alphabeam.pipeline.settings import settings_from_options
 from alphabeam.pipeline.shipping import requirements, write_wheel
 from alphabeam.pipeline.submission import submit
@@ -70,7 +72,7 @@ def flags(*more, **options):
 def graph(*more, **options):
     """Puts a job together without sending it; gives its pipeline, its options, and what is said."""
     given = PipelineOptions(flags("--dry_run=True", *more, **options))
-    dataflow.check(given)
+    check(given)
     job = settings_from_options(given)
     chosen = dataflow.prepare(given, job)
     pipeline = submit(job, given, chosen).result.job.proto_pipeline
@@ -239,6 +241,16 @@ def test_what_was_chosen_of_dataflows_own_is_told_as_well(bucket):
         ({"watch": 60, "flexrs_goal": "COST_OPTIMIZED"}, "--flexrs_goal is for batch jobs"),
         ({"watch": 60, "retry_failed": True}, "--retry_failed is for batch jobs"),
         ({"watch": 60, "manifest": f"{BUCKET}/none/*.csv"}, "no file that matches"),
+        ({"job_name": "Red_Cups"}, "Invalid job_name (Red_Cups)"),
+        ({"worker_zone": "europe-west4-a", "worker_region": "europe-west4"}, "exclusive"),
+        ({"num_workers": 5, "max_num_workers": 3}, "num_workers (5) cannot exceed"),
+        ({"temp_location": "gs://my-bucket"}, "--temp_location gs://my-bucket"),
+        ({"temp_location": "gs://My_Bucket/tmp"}, "--temp_location gs://My_Bucket/tmp"),
+        ({"staging_location": "gs://my-bucket"}, "--staging_location gs://my-bucket"),
+        ({"update": True, "job_name": "red-cups"}, "--update is for streaming jobs"),
+        ({"setup_file": "./nosetup.py"}, "--setup_file ./nosetup.py: there is no such file"),
+        ({"requirements_file": "no.txt"}, "--requirements_file no.txt: there is no such file"),
+        ({"extra_package": "no.whl"}, "--extra_package no.whl: there is no such file"),
         ({"package_in_image": True}, "--package_in_image needs --sdk_container_image"),
         (
             {"gpu": "nvidia-l4", "resource_hint": "accelerator=type:nvidia-l4;count:1"},
@@ -246,12 +258,17 @@ def test_what_was_chosen_of_dataflows_own_is_told_as_well(bucket):
         ),
     ],
 )
-def test_what_cannot_work_is_told_in_one_line(bucket, capsys, changes, told):
-    assert main(["run", *flags(**changes)]) == 2
+def test_what_cannot_work_is_told_in_one_line(bucket, capsys, monkeypatch, changes, told):
+    monkeypatch.setattr(auth._Credentials, "_credentials_init", True)  # else it looks for some
+    # Beam checks less where the service is on this machine, and makes a bucket of its own for want
+    # of a usable one.
+    changes = {"dataflow_endpoint": None, **changes}
+    bucket.forget()
+    assert main(["run", *flags("--overwrite", **changes)]) == 2
     said = capsys.readouterr().err
     assert told in said
     assert said.count("\n") == 1
-    assert not storage.exists(f"{BUCKET}/out")
+    assert not {"write", "post", "delete"} & set(bucket.requests)
 
 
 def test_a_missing_region_is_told(bucket, capsys, monkeypatch):
