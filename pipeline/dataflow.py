@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,12 +23,13 @@ from ..transforms import storage
 from ..transforms.providers import keys
 from .dataflow_options import DataflowOptions
 from .errors import UsageError
-from .gpus import asked_in_beams_words, gpu_for, gpu_machine, uses_gpu, usual_machine
+from .gpus import asked_in_beams_words, check_carries, gpu_for, gpu_machine, uses_gpu, usual_machine
 from .options import ManifestOptions
 from .settings import JobSettings
 from .webhook import SECRET_FLAG
 
 GPU_DISK_GB = 100  # the image with CUDA and weights unpacks to more than Dataflow's 25 GB
+GPU_IMAGE = {"Python": "3.11", "Apache Beam": "2.77.0"}  # as its Dockerfile says
 # One unit keeps the machine busy; the second one fills the gaps at a unit's beginning and end.
 UNITS_AT_ONCE = 2
 _ONE_PROCESS = "no_use_multiple_sdk_containers"
@@ -151,6 +153,7 @@ def prepare(options: PipelineOptions, job: JobSettings) -> DataflowJob:
         debug.add_experiment(_STREAMING_HINTS)
     if gpu:
         machine = gpu_machine(options)
+        check_carries(machine, gpu)
         hints["accelerator"] = (
             f"type:{gpu};count:1;machine_type:{machine};install-nvidia-driver"
         )  # fmt: skip
@@ -185,6 +188,9 @@ def prepare(options: PipelineOptions, job: JobSettings) -> DataflowJob:
     choose(debug, "number_of_worker_harness_threads", "units at once, a process", UNITS_AT_ONCE,
            "number_of_worker_harness_threads")  # fmt: skip
     rows += _given(options)
+    warnings = _warnings(job)
+    if image is not None and workers.sdk_container_image == image:
+        warnings += _differences(image)
     given = cloud.job_name
     cloud.job_name = given or _job_name(job.output)
     return DataflowJob(
@@ -194,7 +200,7 @@ def prepare(options: PipelineOptions, job: JobSettings) -> DataflowJob:
         settings=tuple(rows),
         hints=hints,
         watch=watch,
-        warnings=tuple(_warnings(job)),
+        warnings=tuple(warnings),
     )
 
 
@@ -213,6 +219,21 @@ def _job_name(output: str) -> str:
     dataset = re.sub(r"[^a-z0-9]+", "-", storage.basename(output).lower()).strip("-")[:24]
     moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
     return "-".join(filter(None, ["alphabeam", dataset, moment, os.urandom(2).hex()]))
+
+
+def _differences(image: str) -> list[str]:
+    """Says where an image, as `templates/flex` builds it, has another Python or Beam than is here.
+
+    Both have to be the same where a job is put together and where it runs.
+    """
+    here = {"Python": "{}.{}".format(*sys.version_info), "Apache Beam": version("apache-beam")}
+    return [
+        f"the image {image} has {name} {there}, and this is {here[name]}, so that workers may not "
+        f"be able to read the job: launch with {name} {there}, or build an image with {here[name]} "
+        f"and give --sdk_container_image"
+        for name, there in GPU_IMAGE.items()
+        if here[name] != there
+    ]
 
 
 def _warnings(job: JobSettings) -> list[str]:

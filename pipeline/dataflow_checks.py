@@ -1,4 +1,4 @@
-"""What is checked of a Dataflow job before anything is read or written."""
+"""What is checked of a Dataflow job before anything of it is written or sent."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from apache_beam.options.pipeline_options import (
     PipelineOptions,
     SetupOptions,
     StandardOptions,
+    WorkerOptions,
 )
 from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
 
 from ..transforms import storage
+from ..transforms.engines import registry
 from .dataflow import watch_seconds
 from .errors import UsageError
 from .gpus import gpu_machine
 from .options import ManifestOptions, OutputOptions
+from .settings import JobSettings
 
 
 def check(options: PipelineOptions) -> None:
@@ -110,4 +113,24 @@ def _check_streaming(options: PipelineOptions) -> None:
             raise UsageError(
                 f"--{flag} is for batch jobs: leave out --watch {watch_seconds(options):g}, which "
                 f"makes it a streaming one, or give --watch 0"
+            )
+
+
+def check_engines(options: PipelineOptions, job: JobSettings) -> None:
+    """Refuses engines of other packages that nothing brings to the workers.
+
+    Raises:
+      UsageError: there is one.
+    """
+    setup = options.view_as(SetupOptions)
+    image = options.view_as(WorkerOptions).sdk_container_image
+    if any([setup.setup_file, setup.requirements_file, setup.extra_packages, image]):
+        return
+    for name in job.cutter.options:
+        if registry.is_elsewhere(name):
+            module = registry.find(name).target.partition(":")[0]
+            raise UsageError(
+                f"--engine {name}: Dataflow's workers have no {module}: send its package along with "
+                f"--extra_package, --setup_file or --requirements_file, or give "
+                f"--sdk_container_image with an image that has it"
             )

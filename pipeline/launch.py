@@ -14,7 +14,7 @@ from ..transforms import storage
 from ..transforms.engines.registry import EngineUnusable
 from . import dataflow
 from .announcements import Untold, make_announcer, read_untold
-from .dataflow_checks import check
+from .dataflow_checks import check, check_engines
 from .dataset import Totals, add_up, begin, read_heads
 from .dry_run import DryRun, check_only, is_dry_run
 from .errors import RunError, UsageError
@@ -116,6 +116,7 @@ def run_job(job: JobSettings, options: PipelineOptions) -> RunSummary:
 def _run_on_dataflow(options: PipelineOptions) -> RunSummary | Submission:
     check(options)
     job = settings_from_options(options)
+    check_engines(options, job)
     chosen = dataflow.prepare(options, job)
     _LOG.info("%s", chosen.text())
     for warning in chosen.warnings:

@@ -24,7 +24,7 @@ from .dry_run import is_dry_run
 from .errors import RunError, UsageError
 from .job import CutOutDataset
 from .settings import JobSettings
-from .shipping import write_requirements, write_wheel
+from .shipping import is_installed, write_requirements, write_wheel
 from .streaming import WatchDataset
 
 
@@ -146,17 +146,17 @@ def _pack(settings: JobSettings, options: PipelineOptions, folder: str) -> None:
     if not options.view_as(DataflowOptions).package_in_image:
         setup.extra_packages = [*(setup.extra_packages or ()), write_wheel(folder)]
     if options.view_as(BeamWorkerOptions).sdk_container_image is None:
-        if setup.requirements_file is None:
-            setup.requirements_file = write_requirements(folder, _extras(settings))
+        extras = _extras(settings)
+        setup.requirements_file = write_requirements(folder, extras, setup.requirements_file)
         if setup.requirements_cache is None:
             setup.requirements_cache = "skip"  # workers download; nothing is uploaded from here
 
 
 def _extras(settings: JobSettings) -> set[str]:
     extras = {registry.find(name).extra for name in settings.cutter.options} - {""}
-    places = (settings.manifest.uri, settings.output)
-    if any(place.startswith(("s3://", "s3a://")) for place in places):
-        extras.add("s3")
+    # What pictures are and where they lie is only known once rows are read: what can be read here
+    # can be read there.
+    extras |= {extra for extra in ("s3", "heif") if is_installed(extra)}
     if settings.report:
         extras.add("report")
     return extras | {"gcp"}
