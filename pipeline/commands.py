@@ -43,12 +43,20 @@ def parser() -> argparse.ArgumentParser:
     run.epilog = (
         "Every flag of Apache Beam's runners works as well, for example --direct_num_workers 2 "
         "or --runner DataflowRunner --project P --region R --temp_location gs://B/tmp, which is "
-        "waited for unless --no_wait_until_finish is given, and only checked with --dry_run=True. "
+        "waited for unless --no_wait_until_finish is given. "
         "Exit codes: 0 done, 1 done with something broken, 2 unusable arguments."
     )
     for group in RUN_GROUPS:
         flags: Any = run.add_argument_group((group.__doc__ or "").strip().rstrip("."))
         group._add_argparse_args(flags)
+    looking = run.add_argument_group("Looking first")
+    looking.add_argument(
+        "--dry_run",
+        nargs="?",
+        const="True",
+        metavar="True",
+        help="check every flag, the manifest and the output, and end there",
+    )
 
     demo = _command(commands, "demo", _demo, "cut out real photographs; no download, no GPU")
     demo.add_argument("folder", nargs="?", default="demo", help="where to (demo)")

@@ -1,9 +1,10 @@
-"""Dataflow jobs: the defaults in one place, what is checked before launch, and what is said of it."""
+"""Dataflow jobs: the defaults in one place, and what is said of them before launch."""
 
 from __future__ import annotations
 
 import os
 import re
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,12 +23,13 @@ from ..transforms import storage
 from ..transforms.providers import keys
 from .dataflow_options import DataflowOptions
 from .errors import UsageError
-from .gpus import asked_in_beams_words, gpu_for, gpu_machine, uses_gpu, usual_machine
-from .options import ManifestOptions, OutputOptions
+from .gpus import asked_in_beams_words, check_carries, gpu_for, gpu_machine, uses_gpu, usual_machine
+from .options import ManifestOptions
 from .settings import JobSettings
 from .webhook import SECRET_FLAG
 
 GPU_DISK_GB = 100  # the image with CUDA and weights unpacks to more than Dataflow's 25 GB
+GPU_IMAGE = {"Python": "3.11", "Apache Beam": "2.77.0"}  # as its Dockerfile says
 # One unit keeps the machine busy; the second one fills the gaps at a unit's beginning and end.
 UNITS_AT_ONCE = 2
 _ONE_PROCESS = "no_use_multiple_sdk_containers"
@@ -118,78 +120,11 @@ def gpu_image(project: str, region: str) -> str:
     return f"{region}-docker.pkg.dev/{path}/alphabeam/alphabeam-gpu:{version('alphabeam')}"
 
 
-def check(options: PipelineOptions) -> None:
-    """Checks what Dataflow needs, before anything is read; completes the region as Beam does.
-
-    Raises:
-      UsageError: a flag is missing, or names a place that the workers cannot reach.
-    """
-    try:
-        from apache_beam.runners.dataflow.dataflow_runner import DataflowRunner
-        from apache_beam.runners.dataflow.internal import apiclient  # noqa: F401
-    except ImportError as error:
-        raise UsageError(
-            "--runner DataflowRunner needs packages that are not installed: "
-            "pip install 'alphabeam[gcp]'"
-        ) from error
-    cloud = options.view_as(GoogleCloudOptions)
-    if not cloud.project:
-        raise UsageError(
-            "--project is missing: DataflowRunner needs a Google Cloud project, for example "
-            "--project my-project"
-        )
-    cloud.region = cloud.region or DataflowRunner().get_default_gcp_region()
-    if not cloud.region:
-        raise UsageError(
-            "--region is missing: DataflowRunner needs a region, for example --region europe-west4"
-        )
-    cloud.temp_location = cloud.temp_location or cloud.staging_location
-    if not cloud.temp_location:
-        raise UsageError(
-            "--temp_location is missing: DataflowRunner needs a folder of a bucket for what it "
-            "sends along, for example --temp_location gs://my-bucket/tmp"
-        )
-    for flag in ("temp_location", "staging_location"):
-        given = getattr(cloud, flag)
-        if given and not given.startswith("gs://"):
-            raise UsageError(f"--{flag} {given}: DataflowRunner needs a gs:// address")
-    for flag, given in (
-        ("manifest", options.view_as(ManifestOptions).manifest),
-        ("output", options.view_as(OutputOptions).output),
-    ):
-        if given and (storage.is_local(given) or given.startswith("memory://")):
-            raise UsageError(
-                f"--{flag} {given} is on this machine, where Dataflow's workers cannot reach it: "
-                f"copy it to a bucket and give gs://…"
-                if flag == "manifest"
-                else f"--{flag} {given} is on this machine, where Dataflow's workers cannot reach "
-                f"it: give gs://…"
-            )
-    gpu_machine(options)
-    if watch_seconds(options):
-        _check_streaming(options)
-    elif options.view_as(StandardOptions).streaming:
-        raise UsageError("--streaming: give --watch SECONDS, which makes it a streaming job")
-
-
-def _check_streaming(options: PipelineOptions) -> None:
-    """Refuses what only a job with an end can do."""
-    for flag, given in (
-        ("flexrs_goal", options.view_as(GoogleCloudOptions).flexrs_goal),
-        ("retry_failed", options.view_as(OutputOptions).retry_failed),
-    ):
-        if given:
-            raise UsageError(
-                f"--{flag} is for batch jobs: leave out --watch {watch_seconds(options):g}, which "
-                f"makes it a streaming one, or give --watch 0"
-            )
-
-
 def prepare(options: PipelineOptions, job: JobSettings) -> DataflowJob:
     """Fills in, in `options`, what the user left open.
 
     Args:
-      options: as `check` left them.
+      options: as `dataflow_checks.check` left them.
       job: what will run.
 
     Raises:
@@ -218,6 +153,7 @@ def prepare(options: PipelineOptions, job: JobSettings) -> DataflowJob:
         debug.add_experiment(_STREAMING_HINTS)
     if gpu:
         machine = gpu_machine(options)
+        check_carries(machine, gpu)
         hints["accelerator"] = (
             f"type:{gpu};count:1;machine_type:{machine};install-nvidia-driver"
         )  # fmt: skip
@@ -252,6 +188,9 @@ def prepare(options: PipelineOptions, job: JobSettings) -> DataflowJob:
     choose(debug, "number_of_worker_harness_threads", "units at once, a process", UNITS_AT_ONCE,
            "number_of_worker_harness_threads")  # fmt: skip
     rows += _given(options)
+    warnings = _warnings(job)
+    if image is not None and workers.sdk_container_image == image:
+        warnings += _differences(image)
     given = cloud.job_name
     cloud.job_name = given or _job_name(job.output)
     return DataflowJob(
@@ -261,7 +200,7 @@ def prepare(options: PipelineOptions, job: JobSettings) -> DataflowJob:
         settings=tuple(rows),
         hints=hints,
         watch=watch,
-        warnings=tuple(_warnings(job)),
+        warnings=tuple(warnings),
     )
 
 
@@ -280,6 +219,21 @@ def _job_name(output: str) -> str:
     dataset = re.sub(r"[^a-z0-9]+", "-", storage.basename(output).lower()).strip("-")[:24]
     moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
     return "-".join(filter(None, ["alphabeam", dataset, moment, os.urandom(2).hex()]))
+
+
+def _differences(image: str) -> list[str]:
+    """Says where an image, as `templates/flex` builds it, has another Python or Beam than is here.
+
+    Both have to be the same where a job is put together and where it runs.
+    """
+    here = {"Python": "{}.{}".format(*sys.version_info), "Apache Beam": version("apache-beam")}
+    return [
+        f"the image {image} has {name} {there}, and this is {here[name]}, so that workers may not "
+        f"be able to read the job: launch with {name} {there}, or build an image with {here[name]} "
+        f"and give --sdk_container_image"
+        for name, there in GPU_IMAGE.items()
+        if here[name] != there
+    ]
 
 
 def _warnings(job: JobSettings) -> list[str]:

@@ -19,11 +19,12 @@ from .cards.croissant import croissant
 from .cards.readme import dataset_card
 from .columns import data_schema, error_schema, output_names, picture_columns, stored_schema
 from .compaction import read_compaction, settle
-from .errors import DatasetDamaged, UsageError, in_a_line
+from .errors import UsageError, in_a_line
 from .intake import LotTaken, read_lots, write_lot
 from .manifests.lots import Lot
 from .markers import committed_units, read_heads
 from .paths import NULL_PARTITION, DatasetPaths
+from .resumable import check_same, is_whole, look
 from .settings import JobSettings
 from .stored_settings import read_plan, read_settings, require_dataset
 from .totals import Summary, Totals, add_up, summarise
@@ -52,19 +53,15 @@ def begin(job: JobSettings) -> None:
     """
     paths = DatasetPaths(job.output)
     try:
-        before = _read_before(paths, job)
+        before = look(paths, job)
         if before is not None and job.overwrite:
             _clear(paths)
             before = None
-        elif before is None:
-            if job.retry_failed:
-                raise UsageError(f"--retry_failed: there is no dataset at {job.output} to mend")
-            _check_empty(paths)
         if before is None:
             before = _create(paths, job)
         known = [] if before is None else _resume(paths, job, before)
         lot = job.manifest.lot
-        if lot is not None and lot.files and not (known and _is_whole(before, job)):
+        if lot is not None and lot.files and not (known and is_whole(before, job)):
             write_lot(paths, len(known), lot)
     except LotTaken as error:
         raise UsageError(
@@ -91,20 +88,10 @@ def _create(paths: DatasetPaths, job: JobSettings) -> dict[str, Any] | None:
 def _resume(paths: DatasetPaths, job: JobSettings, before: dict[str, Any]) -> list[Lot]:
     """Goes on with a dataset; gives the lots that are in its record."""
     known = read_lots(paths)
-    _check_same(before, job)
-    _check_manifest(before, job, begun=bool(known))
+    check_same(before, job, begun=bool(known))
     settle(paths)
     _write_settings(paths, _settings(job, state="running", totals=Totals(), before=before))
     return known
-
-
-def _read_before(paths: DatasetPaths, job: JobSettings) -> dict[str, Any] | None:
-    try:
-        return read_settings(paths)
-    except DatasetDamaged:
-        if not job.overwrite:
-            raise
-        return {}
 
 
 def finish(job: JobSettings) -> Totals:
@@ -218,75 +205,6 @@ def _plain_field(field: pa.Field) -> pa.Field:
     if pa.types.is_dictionary(field.type):
         return field.with_type(field.type.value_type)
     return field
-
-
-def _check_empty(paths: DatasetPaths) -> None:
-    """Refuses a folder with foreign files: nothing of the user's is ever mixed or overwritten."""
-    for file in storage.list_files(paths.root):
-        # What was paid for stays when a dataset is started anew.
-        if any(f"/{name}/" in file.uri for name in (paths.SCRATCH, paths.LEDGER)):
-            continue
-        if storage.exists(paths.uri(paths.SETTINGS)):
-            return  # another run has begun the dataset in this moment
-        raise UsageError(
-            f"--output {paths.root} is not empty and holds no alphabeam dataset "
-            f"(it has {storage.basename(file.uri)}): give an empty or new folder"
-        )
-
-
-def _check_same(before: dict[str, Any], job: JobSettings) -> None:
-    if before["manifest"]["uri"] != job.manifest.uri:
-        raise UsageError(
-            f"--output {job.output} was made from the manifest {before['manifest']['uri']}, not "
-            f"from {job.manifest.uri}: use another --output, or --overwrite to start anew"
-        )
-    differences = _differences(before["settings"], _as_json(job.recorded()))
-    if differences:
-        raise UsageError(
-            f"--output {job.output} was made with other settings: {'; '.join(differences)}. Use "
-            f"the same settings to resume, another --output, or --overwrite to start anew"
-        )
-
-
-def _check_manifest(before: dict[str, Any], job: JobSettings, begun: bool) -> None:
-    """Refuses a manifest that grew, unless that is asked for; `begun` tells a record of its files.
-
-    Files that are in the record were compared when the manifest was opened.
-    """
-    new = job.manifest.lot
-    refusal = f"the manifest {job.manifest.uri} has changed since {job.output} was begun"
-    if not begun:  # the run before ended before there was a record, or a plan
-        if before["manifest"]["identity"] != job.manifest.identity:
-            raise UsageError(f"{refusal}: use another --output, or --overwrite to start anew")
-    elif new is not None and new.files and not job.grows and not _is_whole(before, job):
-        raise UsageError(
-            f"{refusal}: it has {new.files} new files. --watch 0 takes them up; or use another "
-            f"--output, or --overwrite to start anew"
-        )
-
-
-def _is_whole(before: dict[str, Any] | None, job: JobSettings) -> bool:
-    """Tells whether a job's files are all that a dataset was begun from.
-
-    They are recorded already then when another run into the same output has begun at the same time.
-    """
-    lot = job.manifest.lot
-    if before is None or lot is None or lot.files != job.manifest.files:
-        return False
-    return before["manifest"]["identity"] == job.manifest.identity
-
-
-def _differences(before: Any, now: Any, name: str = "") -> list[str]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        found = []
-        for key in sorted(before.keys() | now.keys()):
-            found += _differences(before.get(key), now.get(key), f"{name}.{key}" if name else key)
-        return found
-    return [] if before == now else [f"{name} was {json.dumps(before)}, now {json.dumps(now)}"]
-
-
-def _as_json(values: dict[str, Any]) -> dict[str, Any]:
-    return json.loads(json.dumps(values))
 
 
 def _clear(paths: DatasetPaths) -> None:

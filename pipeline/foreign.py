@@ -6,7 +6,7 @@ import argparse
 import difflib
 import json
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NoReturn
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
@@ -48,13 +48,14 @@ class CutOutDataset(beam.PTransform):
     _yaml_requires_inputs = False
 
     def __init__(self, **options: Any) -> None:
-        """Checks the names of the options.
+        """Checks the names of the options, and the form of their values.
 
         Raises:
-          UsageError: there is no such flag.
+          UsageError: there is no such flag, or its value will not do.
         """
         super().__init__()
         self._flags = _flags(options)
+        _parser().parse_args(self._flags)
 
     def expand(self, pbegin: PBegin) -> PCollection:
         options = PipelineOptions(self._flags)
@@ -71,11 +72,22 @@ def _report_row(report: UnitReport) -> Row:
     return Row(**asdict(report))
 
 
-def _actions() -> dict[str, argparse.Action]:
-    parser: Any = argparse.ArgumentParser(add_help=False)
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong to whoever builds the pipeline, instead of ending the process."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"CutOutDataset: {message.removeprefix('argument ')}")
+
+
+def _parser() -> _Parser:
+    parser: Any = _Parser(add_help=False, allow_abbrev=False)
     for group in GROUPS:
         group._add_argparse_args(parser)
-    return {action.dest: action for action in parser._actions if action.dest not in _NOT_HERE}
+    return parser
+
+
+def _actions() -> dict[str, argparse.Action]:
+    return {action.dest: action for action in _parser()._actions if action.dest not in _NOT_HERE}
 
 
 def _flags(options: dict[str, Any]) -> list[str]:

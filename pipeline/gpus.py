@@ -12,6 +12,7 @@ from apache_beam.options.pipeline_options import (
 from ..transforms.engines import registry
 from .dataflow_options import DEFAULT_GPU, DataflowOptions
 from .errors import UsageError
+from .planning.machines import comes_with_gpus, find_machine
 from .settings import JobSettings
 
 # What carries one of each on Compute Engine, with eight vCPUs or the next more: decoding and PNG
@@ -103,3 +104,22 @@ def gpu_machine(options: PipelineOptions) -> str:
             f"--machine_type with a machine that carries it"
         )
     return GPU_MACHINES[given]
+
+
+def check_carries(machine: str, gpu: str) -> None:
+    """Refuses a machine that is known not to carry a GPU: each is to be had with one family only.
+
+    Raises:
+      UsageError: it is of another family, or comes with more of them.
+    """
+    usual = GPU_MACHINES.get(gpu)
+    if usual is None:
+        return
+    family = usual.partition("-")[0]
+    if machine.partition("-")[0].replace("custom", "n1") != family:
+        raise UsageError(
+            f"--machine_type {machine} carries no {gpu}: give one of the {family} family, such as "
+            f"{usual}, or --gpu none"
+        )
+    if comes_with_gpus(machine):
+        find_machine(machine, f"{gpu}:1")

@@ -14,15 +14,18 @@ from ..transforms import storage
 from ..transforms.engines.registry import EngineUnusable
 from . import dataflow
 from .announcements import Untold, make_announcer, read_untold
+from .dataflow_checks import check, check_engines
 from .dataset import Totals, add_up, begin, read_heads
+from .dry_run import DryRun, check_only, is_dry_run
 from .errors import RunError, UsageError
 from .job import CutOutDataset
 from .paths import DatasetPaths
 from .progress import TALLY, CommitReader, Display, Progress
+from .resumable import check_output
 from .runners import choose_runner
 from .settings import JobSettings, settings_from_options
 from .stopped import told
-from .submission import Submission, is_dry_run, is_waited_for, submit
+from .submission import Submission, is_waited_for, submit
 
 _LOG = logging.getLogger("alphabeam")
 _LOCAL_RUNNERS = ("FnApiRunner", "BundleBasedDirectRunner")
@@ -81,8 +84,8 @@ class RunSummary:
         return "\n".join(lines)
 
 
-def run(options: PipelineOptions) -> RunSummary | Submission:
-    """Runs a job to its end, or hands it over where nobody waits for it.
+def run(options: PipelineOptions) -> RunSummary | Submission | DryRun:
+    """Runs a job to its end, hands it over where nobody waits for it, or only checks it.
 
     Raises:
       UsageError: the flags cannot work; nothing has been done then.
@@ -90,7 +93,8 @@ def run(options: PipelineOptions) -> RunSummary | Submission:
     if dataflow.is_chosen(options):
         return _run_on_dataflow(options)
     choose_runner(options)
-    return run_job(settings_from_options(options), options)
+    job = settings_from_options(options)
+    return check_only(job) if is_dry_run(options) else run_job(job, options)
 
 
 def run_job(job: JobSettings, options: PipelineOptions) -> RunSummary:
@@ -110,13 +114,15 @@ def run_job(job: JobSettings, options: PipelineOptions) -> RunSummary:
 
 
 def _run_on_dataflow(options: PipelineOptions) -> RunSummary | Submission:
-    dataflow.check(options)
+    check(options)
     job = settings_from_options(options)
+    check_engines(options, job)
     chosen = dataflow.prepare(options, job)
     _LOG.info("%s", chosen.text())
     for warning in chosen.warnings:
         _LOG.warning("%s", warning)
     if is_dry_run(options):
+        check_output(job)
         return submit(job, options, chosen)
     begin(job)
     if not is_waited_for(options):

@@ -9,11 +9,13 @@ import importlib
 import io
 import os
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
-from packaging.requirements import Requirement
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 _NAME = "alphabeam"
@@ -47,7 +49,7 @@ def write_wheel(folder: str) -> str:
     return path
 
 
-def write_requirements(folder: str, extras: Iterable[str]) -> str:
+def write_requirements(folder: str, extras: Iterable[str], given: str | None = None) -> str:
     """Writes what the code needs, and these extras of it, in the versions that are installed here.
 
     Apache Beam is left out: it is in every worker's image.
@@ -55,36 +57,66 @@ def write_requirements(folder: str, extras: Iterable[str]) -> str:
     Args:
       folder: where to.
       extras: of this package.
+      given: path of the user's own requirements file, whose versions win.
 
     Returns:
       The path of a requirements file for pip.
     """
+    own = Path(given).read_text().splitlines() if given else []
     path = os.path.join(folder, "requirements.txt")
     with open(path, "w") as file:
-        file.writelines(f"{line}\n" for line in requirements(extras))
+        file.writelines(f"{line}\n" for line in (*own, *requirements(extras, _names(own))))
     return path
 
 
-def requirements(extras: Iterable[str]) -> list[str]:
-    """Gives the lines of that file, sorted."""
-    wanted = ["", *extras]
-    needed: set[str] = set()
+def requirements(extras: Iterable[str], without: Collection[str] = ()) -> list[str]:
+    """Gives the lines of that file, sorted, but for those of some packages."""
+    return sorted(
+        _pinned(requirement)
+        for requirement in _needed(["", *extras])
+        if canonicalize_name(requirement.name) not in (*_IN_EVERY_IMAGE, *without)
+    )
+
+
+def is_installed(extra: str) -> bool:
+    """Tells whether all is installed here that an extra of this package adds to it."""
+    plain = {requirement.name for requirement in _needed([""])}
+    added = [one for one in _needed(["", extra]) if one.name not in plain]
+    return all(_installed(requirement) is not None for requirement in added)
+
+
+def _needed(extras: Iterable[str]) -> list[Requirement]:
+    """Gives what this package needs with these extras, each package once."""
+    needed = {}
     for line in distribution(_NAME).requires or ():
         requirement = Requirement(line)
         marker = requirement.marker
-        if requirement.name not in _IN_EVERY_IMAGE and (
-            marker is None or any(marker.evaluate({"extra": extra}) for extra in wanted)
-        ):
-            needed.add(_pinned(requirement))
-    return sorted(needed)
+        if marker is None or any(marker.evaluate({"extra": extra}) for extra in extras):
+            needed[requirement.name] = requirement
+    return list(needed.values())
+
+
+def _names(lines: Iterable[str]) -> set[str]:
+    """Gives the packages that the lines of a requirements file name; pip knows others, too."""
+    names = set()
+    for line in lines:
+        with suppress(InvalidRequirement):
+            names.add(canonicalize_name(Requirement(line.partition(" #")[0]).name))
+    return names
 
 
 def _pinned(requirement: Requirement) -> str:
-    try:
-        installed = Version(version(requirement.name))
-    except PackageNotFoundError:
+    installed = _installed(requirement)
+    if installed is None:
         return f"{requirement.name}{requirement.specifier}"
     return f"{requirement.name}=={installed.public}"  # without +cpu and the like
+
+
+def _installed(requirement: Requirement) -> Version | None:
+    try:
+        return Version(version(requirement.name))
+    except PackageNotFoundError:
+        return None
 
 
 def _code() -> Iterator[tuple[str, bytes]]:

@@ -14,17 +14,17 @@ from apache_beam.options.pipeline_options import (
     PipelineOptions,
     SetupOptions,
     StandardOptions,
-    TestOptions,
 )
 from apache_beam.options.pipeline_options import WorkerOptions as BeamWorkerOptions
 
 from ..transforms.engines import registry
 from .dataflow import DataflowJob, watch_seconds
 from .dataflow_options import DataflowOptions
+from .dry_run import is_dry_run
 from .errors import RunError, UsageError
 from .job import CutOutDataset
 from .settings import JobSettings
-from .shipping import write_requirements, write_wheel
+from .shipping import is_installed, write_requirements, write_wheel
 from .streaming import WatchDataset
 
 
@@ -97,11 +97,6 @@ class Submission:
             ) from error
 
 
-def is_dry_run(options: PipelineOptions) -> bool:
-    """Tells whether the job is only put together."""
-    return str(options.view_as(TestOptions).dry_run).lower() in ("true", "1", "yes")
-
-
 def is_waited_for(options: PipelineOptions) -> bool:
     """Tells whether the command ends with the job and not before it; some jobs never end."""
     return not (
@@ -151,17 +146,17 @@ def _pack(settings: JobSettings, options: PipelineOptions, folder: str) -> None:
     if not options.view_as(DataflowOptions).package_in_image:
         setup.extra_packages = [*(setup.extra_packages or ()), write_wheel(folder)]
     if options.view_as(BeamWorkerOptions).sdk_container_image is None:
-        if setup.requirements_file is None:
-            setup.requirements_file = write_requirements(folder, _extras(settings))
+        extras = _extras(settings)
+        setup.requirements_file = write_requirements(folder, extras, setup.requirements_file)
         if setup.requirements_cache is None:
             setup.requirements_cache = "skip"  # workers download; nothing is uploaded from here
 
 
 def _extras(settings: JobSettings) -> set[str]:
     extras = {registry.find(name).extra for name in settings.cutter.options} - {""}
-    places = (settings.manifest.uri, settings.output)
-    if any(place.startswith(("s3://", "s3a://")) for place in places):
-        extras.add("s3")
+    # What pictures are and where they lie is only known once rows are read: what can be read here
+    # can be read there.
+    extras |= {extra for extra in ("s3", "heif") if is_installed(extra)}
     if settings.report:
         extras.add("report")
     return extras | {"gcp"}

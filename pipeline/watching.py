@@ -13,6 +13,7 @@ from dataclasses import replace
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from . import dataflow, launch
+from .dry_run import DryRun, is_dry_run
 from .engine_settings import cutter_settings
 from .errors import UsageError
 from .intake import read_lots
@@ -29,7 +30,7 @@ from .submission import Submission
 _LOG = logging.getLogger("alphabeam")
 
 
-def run(options: PipelineOptions) -> RunSummary | Submission:
+def run(options: PipelineOptions) -> RunSummary | Submission | DryRun:
     """Runs a job, and then, until it is stopped, every so many seconds what is new.
 
     On Dataflow one streaming job does that, and is not waited for. Elsewhere each round is a run of
@@ -43,7 +44,7 @@ def run(options: PipelineOptions) -> RunSummary | Submission:
       UsageError: the flags cannot work, or a file that was taken up has changed or is gone.
     """
     seconds = options.view_as(ManifestOptions).watch
-    if dataflow.is_chosen(options):
+    if dataflow.is_chosen(options) or is_dry_run(options):
         return launch.run(options)
     choose_runner(options)
     look = Look(quiet=quiet_seconds(seconds))

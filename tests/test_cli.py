@@ -71,6 +71,7 @@ def refusal(capsys, *arguments):
         (["--runner", "nowhere.Runner"], "--runner nowhere.Runner"),
         (["--runner", "alphabeam.transforms.Runner"], "--runner alphabeam.transforms.Runner"),
         (["--partition_by", "key"], "'key' is the pictures' own"),
+        (["--dry_run", "perhaps"], "--dry_run is True or False: given perhaps"),
         (["--fetch_timeout", "nan"], "--fetch_timeout must be greater than 0: given nan"),
     ],
 )
@@ -79,6 +80,33 @@ def test_bad_flags_are_refused_before_any_work(manifest, tmp_path, capsys, flags
     line = refusal(capsys, "run", "--manifest", manifest, "--output", output, *flags)
     assert expected in line
     assert not os.path.exists(output)
+
+
+@pytest.mark.parametrize("runner", [[], ["--runner", "BundleBasedDirectRunner"], ["--watch", "1"]])
+@pytest.mark.parametrize("dry", [["--dry_run"], ["--dry_run", "true"], ["--dry_run=True"]])
+def test_a_dry_run_does_nothing_on_any_runner(manifest, tmp_path, capsys, runner, dry):
+    output = str(tmp_path / "out")
+    os.utime(manifest, (1e9, 1e9))  # nobody is writing it any more
+    flags = ["--manifest", manifest, "--output", output, *runner, *dry]
+    assert main(["run", *flags]) == 0
+    assert "no picture was fetched, bought or written" in capsys.readouterr().out
+    assert not os.path.exists(output)
+
+
+def test_a_dry_run_finds_what_a_run_would_be_refused_for(manifest, tmp_path, capsys):
+    output = str(tmp_path / "out")
+    flags = ["run", "--manifest", manifest, "--output", output]
+    assert main([*flags, "--dry_run=False", "--no_report"]) == 0
+    capsys.readouterr()
+    before = os.stat(os.path.join(output, "dataset.json")).st_mtime_ns
+    assert "made with other settings" in refusal(capsys, *flags, "--save_mask", "--dry_run")
+    assert main([*flags, "--save_mask", "--overwrite", "--dry_run"]) == 0
+    assert os.stat(os.path.join(output, "dataset.json")).st_mtime_ns == before
+    capsys.readouterr()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "diary.txt").write_text("dear me")
+    flags[-1] = str(tmp_path / "mine")
+    assert "is not empty" in refusal(capsys, *flags, "--dry_run")
 
 
 @pytest.mark.parametrize("sum_of_money", ["nan", "inf", "-1"])

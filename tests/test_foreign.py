@@ -230,6 +230,17 @@ class TestRows:
             ({"engine": "grabcat"}, "did you mean 'grabcut'"),
             ({"engine": "grabcut", "model": "x"}, "no such option"),
             ({"share_model": "all"}, "process or machine"),
+            ({"crop_to_bbox": "no"}, "crop_to_bbox is true or false: given 'no'"),
+            ({"output_quality": "high"}, "output_quality is a whole number: given 'high'"),
+            ({"output_quality": True}, "output_quality is a whole number: given True"),
+            ({"alpha_threshold": "0.5"}, "alpha_threshold is a number: given '0.5'"),
+            ({"background": 255}, "background is a text: given 255"),
+            ({"engine": None}, "engine is a text: given None"),
+            ({"fetch_threads": 0}, "fetch_threads must be greater than 0: given 0"),
+            ({"fetch_timeout": float("nan")}, "fetch_timeout must be greater than 0: given nan"),
+            ({"batch_size": 0}, "batch_size must be greater than 0: given 0"),
+            ({"lookahead": 0}, "lookahead must be greater than 0: given 0"),
+            ({"max_image_pixels": -5}, "max_image_pixels must be greater than 0: given -5"),
             ({"engine": "fal-bria"}, "is paid for, and ledger is missing"),
             ({"ledger": "here"}, "ledger is for hosted engines, and engine is grabcut"),
             (
@@ -384,6 +395,8 @@ class TestDatasets:
             ({"save_mask": "yes"}, "save_mask is true or false: given 'yes'"),
             ({"output": None}, "--output is missing"),
             ({"unit_size": 0}, "--unit_size must be greater than 0"),
+            ({"unit_size": "many"}, "CutOutDataset: --unit_size: invalid int value: 'many'"),
+            ({"output_format": "gif"}, "CutOutDataset: --output_format: invalid choice: 'gif'"),
         ],
     )
     def test_options_that_cannot_work_are_refused(self, manifest, tmp_path, options, told):

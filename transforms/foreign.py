@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, cast
+from numbers import Integral, Real
+from typing import Any, cast, get_args, get_type_hints
 
 import apache_beam as beam
 from apache_beam.pvalue import PCollection, Row
@@ -24,6 +25,17 @@ from .records import Failure, ImageRecord
 from .row_form import FAILURE_FIELDS, RowForm, failure_values, or_none
 from .sharing import SHARES, Share
 
+# What the options are called that Beam YAML and other languages know.
+_KINDS: dict[type, tuple[type, str]] = {
+    bool: (bool, "true or false"),
+    int: (Integral, "a whole number"),
+    float: (Real, "a number"),
+    str: (str, "a text"),
+}
+_ABOVE_ZERO = (
+    "batch_size", "max_image_bytes", "max_image_pixels", "fetch_threads", "fetch_timeout",
+    "cpu_threads", "lookahead",
+)  # fmt: skip
 _GOOD = "good"
 _LONGEST_URI = 4096
 
@@ -108,6 +120,7 @@ class RemoveBackground(beam.PTransform):
           ValueError: a value is out of its range, or the engine cannot be had.
         """
         super().__init__()
+        self._check_values()
         if self.share_model not in SHARES:
             raise ValueError(f"share_model is {' or '.join(SHARES)}: given {self.share_model!r}")
         self._errors = _output_of(self.error_handling)
@@ -127,6 +140,20 @@ class RemoveBackground(beam.PTransform):
             return {_GOOD: cutouts, self._errors: failures}
         _ = failures | "Fail" >> beam.Map(_fail)
         return cutouts
+
+    def _check_values(self) -> None:
+        for name, hint in get_type_hints(type(self)).items():
+            value, kinds = getattr(self, name), get_args(hint) or (hint,)
+            kind = next((kind for kind in kinds if kind in _KINDS), None)
+            if kind is None or (value is None and type(None) in kinds):
+                continue
+            fitting, called = _KINDS[kind]
+            if not isinstance(value, fitting) or (isinstance(value, bool) and kind is not bool):
+                raise ValueError(f"{name} is {called}: given {value!r}")
+        for name in _ABOVE_ZERO:
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be greater than 0: given {value}")
 
     def _cutter(self) -> CutterSettings:
         local = {name: getattr(self, name) for name in (*registry.OPTIONS, "batch_size")}

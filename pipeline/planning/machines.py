@@ -108,6 +108,11 @@ def find_machine(name: str, gpu: str | None = None) -> Machine:
     return Machine(name, machine.vcpus, machine.memory_gb, int(count or 1), kind)
 
 
+def comes_with_gpus(name: str) -> bool:
+    """Tells whether a machine type is known to have GPUs of its own."""
+    return name in _WITH_GPUS
+
+
 def _machine(name: str) -> Machine:
     if name in _WITH_GPUS:
         return Machine(name, *_WITH_GPUS[name])

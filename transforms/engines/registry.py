@@ -58,6 +58,15 @@ def find(name: str, hosted: Iterable[str] = ()) -> EngineEntry:
     )
 
 
+def is_elsewhere(name: str) -> bool:
+    """Tells whether an engine is another package's, or the user's own, and not part of this one.
+
+    Raises:
+      EngineUnusable: no such engine.
+    """
+    return not find(name).target.startswith((".", "alphabeam."))
+
+
 def create(name: str, options: Mapping[str, Any]) -> Engine:
     """Makes an engine; cheap, since nothing is loaded yet and it need not run on this machine.
 
