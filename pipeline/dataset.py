@@ -20,7 +20,7 @@ from .cards.readme import dataset_card
 from .columns import data_schema, error_schema, output_names, picture_columns, stored_schema
 from .compaction import read_compaction, settle
 from .errors import UsageError, in_a_line
-from .intake import LotTaken, read_lots, write_lot
+from .intake import LotTaken, read_lots, rewrite_lots, write_lot
 from .manifests.lots import Lot
 from .markers import committed_units, read_heads
 from .paths import NULL_PARTITION, DatasetPaths
@@ -90,6 +90,7 @@ def _resume(paths: DatasetPaths, job: JobSettings, before: dict[str, Any]) -> li
     known = read_lots(paths)
     check_same(before, job, begun=bool(known))
     settle(paths)
+    rewrite_lots(paths, job.manifest.mended)
     _write_settings(paths, _settings(job, state="running", totals=Totals(), before=before))
     return known
 

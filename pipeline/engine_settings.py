@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from ..transforms import storage
-from ..transforms.conditions import Condition
 from ..transforms.cutters import CutterSettings
-from ..transforms.engine_flags import share_out
+from ..transforms.engine_choice import Hosting, choose
 from ..transforms.engines import registry
 from ..transforms.providers import keys
-from ..transforms.providers.catalogue import ADAPTERS, make_adapter
+from ..transforms.providers.catalogue import make_adapter
 from ..transforms.providers.endpoints import Endpoints
-from ..transforms.providers.settings import ProviderSettings, check_bounds
+from ..transforms.providers.settings import ProviderSettings
 from ..transforms.providers.staging import Staging, stages, takes_only_addresses
 from ..transforms.rows import is_web
 from .errors import UsageError
@@ -44,30 +45,20 @@ def cutter_settings(options: PipelineOptions) -> CutterSettings:
       UsageError: an engine is unknown or cannot run here, or a flag will not do.
     """
     given = options.view_as(EngineOptions)
-    hosted = options.view_as(ProviderOptions)
-    names = tuple(name.strip() for name in given.engine.split(",") if name.strip())
-    if not names or len(set(names)) != len(names):
-        raise UsageError(
-            f"--engine takes a name, or different names with commas between: given {given.engine!r}"
-        )
-    for name in names:
-        _check_name(name)
-    here = works_here(options)
-    wanted = _wanted(given, [name for name in names if name not in ADAPTERS])
-    local, providers = {}, {}
-    for name in names:
-        if name in ADAPTERS:
-            providers[name] = _provider(name, options, here)
-        else:
-            local[name] = _engine(name, wanted[name], here)
-    if hosted.escalate_when and len(names) == 1:
-        raise UsageError("--escalate_when needs a second engine to ask: --engine FIRST,SECOND")
-    try:
-        doubtful = Condition(hosted.escalate_when) if hosted.escalate_when else None
-    except ValueError as error:
-        raise UsageError(f"--escalate_when: {error}") from error
+    flags = {flag: getattr(given, flag) for flag in registry.OPTIONS}
+    if given.batch_size != "auto":
+        flags["batch_size"] = int(given.batch_size)
+    condition = options.view_as(ProviderOptions).escalate_when
     share = options.view_as(WorkerOptions).share_model
-    return CutterSettings(names, local, providers, doubtful, share)
+    try:
+        cutter = choose(given.engine, flags, _hosting(options), condition, share)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    here = works_here(options)
+    local = {name: _engine(name, wanted, here) for name, wanted in cutter.options.items()}
+    for name, settings in cutter.providers.items():
+        _check_provider(name, settings, here)
+    return replace(cutter, options=local)
 
 
 def works_here(options: PipelineOptions) -> bool:
@@ -93,33 +84,7 @@ def recorded_engines(cutter: CutterSettings) -> dict[str, Any]:
     return recorded
 
 
-def _wanted(given: EngineOptions, names: list[str]) -> dict[str, dict[str, Any]]:
-    """Gives what each engine of this machine is asked for."""
-    flags = {flag: getattr(given, flag) for flag in registry.OPTIONS}
-    try:
-        wanted = share_out(flags, names)
-    except registry.EngineUnusable as error:
-        raise UsageError(str(error)) from error
-    if given.batch_size != "auto":
-        if not names:
-            raise UsageError(
-                "--batch_size is for engines that run here, and --engine names hosted ones"
-            )
-        for options in wanted.values():
-            options["batch_size"] = int(given.batch_size)
-    return wanted
-
-
-def _check_name(name: str) -> None:
-    if name in ADAPTERS:
-        return
-    try:
-        registry.find(name, hosted=ADAPTERS)
-    except registry.EngineUnusable as error:
-        raise UsageError(str(error)) from error
-
-
-def _engine(name: str, wanted: dict[str, Any], here: bool) -> dict[str, Any]:
+def _engine(name: str, wanted: Mapping[str, Any], here: bool) -> dict[str, Any]:
     try:
         engine = registry.create(name, wanted)
         if here:
@@ -129,32 +94,48 @@ def _engine(name: str, wanted: dict[str, Any], here: bool) -> dict[str, Any]:
         raise UsageError(str(error)) from error
 
 
-def _provider(name: str, options: PipelineOptions, here: bool) -> ProviderSettings:
+def _hosting(options: PipelineOptions) -> Hosting:
     given = options.view_as(ProviderOptions)
     sources = options.view_as(SourceOptions)
     workers = options.view_as(WorkerOptions)
     output = options.view_as(OutputOptions).output
-    try:
-        check_bounds(given.max_cost_usd, given.provider_concurrency)
-    except ValueError as error:
-        raise UsageError(f"--{error}") from error
-    try:
-        settings = ProviderSettings(
-            provider=name,
-            ledger=DatasetPaths(output).uri(DatasetPaths.LEDGER),
-            options=_provider_options(name, given.provider_options),
-            provider_urls=Endpoints.parse(given.provider_url or ()).overrides,
-            api_key=given.api_key,
-            concurrency=given.provider_concurrency,
-            max_cost_usd=given.max_cost_usd,
-            repay_ambiguous=given.repay_ambiguous,
-            allow_private_hosts=workers.allow_private_hosts,
-            max_image_bytes=workers.max_image_bytes,
-            max_image_pixels=workers.max_image_pixels,
-            staging_uri=_staging_uri(sources, output),
-            staging_url=sources.staging_url,
-            download_first=sources.download_first,
+    staging = sources.staging_uri
+    if staging is not None and _spelt(staging).startswith(_spelt(output)):
+        raise UsageError(
+            f"--staging_uri {staging} is within --output, where only the dataset is: give another "
+            f"folder"
         )
+    return Hosting(
+        ledger=DatasetPaths(output).uri(DatasetPaths.LEDGER),
+        api_key=given.api_key,
+        provider_options=_provider_options(given.provider_options),
+        provider_url=given.provider_url,
+        provider_concurrency=given.provider_concurrency,
+        max_cost_usd=given.max_cost_usd,
+        repay_ambiguous=given.repay_ambiguous,
+        staging_uri=staging,
+        staging_url=sources.staging_url,
+        download_first=sources.download_first,
+        allow_private_hosts=workers.allow_private_hosts,
+        max_image_bytes=workers.max_image_bytes,
+        max_image_pixels=workers.max_image_pixels,
+    )
+
+
+def _provider_options(text: str | None) -> dict[str, Any] | None:
+    if not text:
+        return None
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UsageError(f"--provider_options is not JSON: {error.msg} in {text!r}") from error
+    if not isinstance(values, dict):
+        raise UsageError(f"--provider_options takes a JSON object: given {text!r}")
+    return values
+
+
+def _check_provider(name: str, settings: ProviderSettings, here: bool) -> None:
+    try:
         adapter = make_adapter(name, settings.options, Endpoints(settings.provider_urls))
         keys.check_reference(settings.api_key)
         if here:
@@ -165,23 +146,6 @@ def _provider(name: str, options: PipelineOptions, here: bool) -> ProviderSettin
                 staging.check()
     except ValueError as error:
         raise UsageError(f"--engine {name}: {error}") from error
-    return settings
-
-
-def _staging_uri(sources: Any, output: str) -> str | None:
-    """Checks the place for staged pictures as far as its name goes."""
-    if sources.staging_uri is None:
-        if sources.staging_url is not None:
-            raise UsageError(
-                "--staging_url is the public address of --staging_uri, which is not given"
-            )
-        return None
-    if _spelt(sources.staging_uri).startswith(_spelt(output)):
-        raise UsageError(
-            f"--staging_uri {sources.staging_uri} is within --output, where only the dataset is: "
-            f"give another folder"
-        )
-    return sources.staging_uri
 
 
 def _spelt(folder: str) -> str:
@@ -214,18 +178,3 @@ def check_sources(cutter: CutterSettings, manifest: Manifest, preserve_alpha: bo
 
 def _is_listed(manifest: Manifest) -> bool:
     return manifest.kind == "images" and not is_web(manifest.uri)
-
-
-def _provider_options(name: str, text: str | None) -> dict[str, Any]:
-    """Reads `--provider_options`: options of the one provider, or of several by their names."""
-    if not text:
-        return {}
-    try:
-        values = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UsageError(f"--provider_options is not JSON: {error.msg} in {text!r}") from error
-    if not isinstance(values, dict):
-        raise UsageError(f"--provider_options takes a JSON object: given {text!r}")
-    if values and set(values) <= set(ADAPTERS):
-        return values.get(name, {})
-    return values

@@ -120,6 +120,7 @@ def described(found: Found, image_column: str | None, key_column: str | None) ->
         files=found.files,
         bytes=found.bytes,
         lot=found.lot,
+        mended=found.mended,
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass
 
-from ..transforms.engines import registry
+from ..transforms.engine_flags import chain_of
+from ..transforms.engines.contract import EngineUnusable
 from ..transforms.providers.catalogue import ADAPTERS
 from .errors import UsageError
 from .planning.advice import advice
@@ -151,16 +152,10 @@ def engine_names(engine: str) -> tuple[str, ...]:
     Raises:
       UsageError: there is none, or one is unknown.
     """
-    names = tuple(name.strip() for name in engine.split(",") if name.strip())
-    if not names:
-        raise UsageError(f"--engine takes a name, or names with commas between: given {engine!r}")
-    for name in names:
-        if name not in ADAPTERS:
-            try:
-                registry.find(name)
-            except registry.EngineUnusable as error:
-                raise UsageError(str(error)) from error
-    return names
+    try:
+        return chain_of(engine, ADAPTERS)
+    except EngineUnusable as error:
+        raise UsageError(str(error)) from error
 
 
 def _section(title: str, lines: list[str]) -> list[str]:

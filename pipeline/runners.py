@@ -8,6 +8,7 @@ import logging
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.runners.runner import create_runner
 
+from .dataflow_options import DataflowOptions
 from .errors import UsageError
 
 _LOG = logging.getLogger("alphabeam")
@@ -19,8 +20,9 @@ def choose_runner(options: PipelineOptions) -> None:
     DirectRunner becomes FnApiRunner, since it picks another runner online than offline.
 
     Raises:
-      UsageError: there is no such runner, or it cannot be used here.
+      UsageError: there is no such runner, or it cannot be used here, or a flag is for Dataflow.
     """
+    _refuse_unused(options.view_as(DataflowOptions))
     standard = options.view_as(StandardOptions)
     if standard.runner is None:
         standard.runner = "FnApiRunner"
@@ -34,6 +36,18 @@ def choose_runner(options: PipelineOptions) -> None:
     except (ImportError, AttributeError) as error:
         raise UsageError(f"--runner {name} cannot be used: {error}") from error
     standard.runner = name
+
+
+def _refuse_unused(given: DataflowOptions) -> None:
+    if given.gpu not in ("auto", "none"):
+        flag = f"--gpu {given.gpu}"
+    elif given.package_in_image:
+        flag = "--package_in_image"
+    else:
+        return
+    raise UsageError(
+        f"{flag} is of workers on Dataflow: give --runner DataflowRunner, or leave it out"
+    )
 
 
 def _spelt(given: str) -> str:

@@ -22,11 +22,10 @@ from ..transforms.matte import ComposeSettings, parse_background
 from .columns import SCHEMA_VERSION
 from .engine_settings import check_sources, cutter_settings, recorded_engines, works_here
 from .errors import UsageError, in_a_line
-from .intake import known_lots
+from .intake import look_from
 from .layouts.catalogue import LAYOUTS
 from .manifest import Manifest, open_manifest
 from .manifests.files import spell
-from .manifests.lots import Lot
 from .manifests.tally import Look, ManifestChanged
 from .options import (
     DeliveryOptions,
@@ -174,9 +173,7 @@ def settings_from_options(options: PipelineOptions) -> JobSettings:
             f"given {given_manifest.watch:g}"
         )
     chain = _chain(given_output, workers, options)
-    known = [] if given_output.overwrite else _known_lots(options)
-    look = Look(known, quiet_seconds(given_manifest.watch))
-    manifest = _look_at_manifest(options, look)
+    manifest = _look_at_manifest(options, Look() if given_output.overwrite else _known(options))
     partition_by = _partition_by(given_manifest.partition_by, manifest)
     delivery = options.view_as(DeliveryOptions)
     upload_column = check_upload_column(delivery.upload_column, manifest.schema, partition_by)
@@ -213,10 +210,10 @@ def _folder(output: str) -> str:
     return output
 
 
-def _known_lots(options: PipelineOptions) -> list[Lot]:
+def _known(options: PipelineOptions) -> Look:
     output = options.view_as(OutputOptions).output
     try:
-        return known_lots(output, options.view_as(ManifestOptions).manifest)
+        return look_from(output, options.view_as(ManifestOptions).manifest)
     except UsageError:
         raise
     except Exception as error:  # every store raises exceptions of its own
@@ -225,21 +222,27 @@ def _known_lots(options: PipelineOptions) -> list[Lot]:
 
 def _look_at_manifest(options: PipelineOptions, look: Look) -> Manifest:
     given = options.view_as(ManifestOptions)
-    look = replace(look, apart=spell(options.view_as(OutputOptions).output))
+    output = options.view_as(OutputOptions)
+    look = replace(
+        look,
+        quiet=quiet_seconds(given.watch),
+        apart=spell(output.output),
+        mends=output.retry_failed,
+    )
     try:
         return open_manifest(given.manifest, given.image_column, given.key_column, look)
     except ManifestChanged as error:
-        output = options.view_as(OutputOptions).output
-        raise manifest_changed(given.manifest, output, error) from error
+        raise manifest_changed(given.manifest, output.output, error) from error
     except ValueError as error:
         raise UsageError(f"--manifest: {error}") from error
 
 
 def manifest_changed(uri: str, output: str, error: ManifestChanged) -> UsageError:
     """Says what to do about a manifest whose files are not what they were."""
+    remedy = "--retry_failed runs it again" if error.mendable else "put it back as it was"
     return UsageError(
-        f"the manifest {uri} has changed since {output} was begun: {error}; use another --output, "
-        f"or --overwrite to start anew"
+        f"the manifest {uri} has changed since {output} was begun: {error}: {remedy}; or use "
+        f"another --output, or --overwrite to start anew"
     )
 
 

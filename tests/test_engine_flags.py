@@ -11,6 +11,7 @@ from tiny_models import save_tiny_birefnet
 from alphabeam.pipeline.engine_settings import cutter_settings
 from alphabeam.pipeline.errors import UsageError
 from alphabeam.pipeline.verify import verify
+from alphabeam.transforms.foreign import RemoveBackground
 
 ELSEWHERE = ("--runner", "DataflowRunner", "--output", "out")  # where nothing is loaded at once
 
@@ -85,6 +86,34 @@ def test_the_later_value_counts_and_one_with_a_name_before_one_without() -> None
             "--model /in/the/image is no folder of this machine, so its config.json cannot say the "
             "patch order: give --patch_order rmbg2 or birefnet",
         ),
+        (["--api_key", "env:X"], "--api_key is for hosted engines, and --engine is grabcut"),
+        (
+            ["--engine", "birefnet,hf", "--provider_options", '{"sync": true}'],
+            "--provider_options is for hosted engines, and --engine is birefnet,hf: leave it out, "
+            "or name one of fal-bria, fal-rembg, pixazo-bria, gmi-bria, runware-bria",
+        ),
+        (["--staging_uri", "s3://b/s"], "--staging_uri is for hosted engines"),
+        (["--staging_url", "https://b"], "--staging_url is for hosted engines"),
+        (
+            ["--engine", "fal-bria,grabcut", "--staging_uri", "s3://b/s"],
+            "--staging_uri is for engines that take addresses alone, and --engine is fal-bria,"
+            "grabcut: leave it out, or name one of pixazo-bria",
+        ),
+        (
+            ["--engine", "fal-bria", "--provider_options", '{"fal-rembg": {}}'],
+            "--provider_options: fal-rembg is not one of --engine fal-bria",
+        ),
+        (["--engine", "fal-bria", "--provider_options", "[]"], "takes a JSON object: given '[]'"),
+        (["--engine", "fal-bria", "--provider_options", "{"], "--provider_options is not JSON"),
+        (
+            ["--engine", "fal-bria,grabcut", "--escalate_when", "blank"],
+            "--escalate_when: 'blank': no column 'blank'; did you mean is_blank?",
+        ),
+        (["--escalate_when", "is_blank"], "--escalate_when needs a second engine to ask"),
+        (["--engine", "grabcut", "--patch_order", "rmbg2"], "engine grabcut has no such option"),
+        (["--engine", "grabcut", "--device", "cuda"], "engine grabcut runs on the CPU only"),
+        (["--engine", "hf", "--onnx_mean", "1,1,1"], "engine hf has no such option"),
+        (["--engine", "fal-bria", "--subject_labels", "dog"], "--subject_labels is for engines"),
         (["--engine", "os:sep"], "--engine os:sep: os:sep is no class"),
         (["--engine", "nothing,grabcut", "--model", "a"], "no engine called 'nothing'"),
     ],
@@ -98,6 +127,29 @@ def test_what_is_not_clear_is_refused_in_one_line(flags: list[str], expected: st
 
 def test_what_hosted_engines_do_anyway_may_be_asked_of_them() -> None:
     assert shares("--engine", "fal-bria", "--device", "auto", "--dtype", "auto") == {}
+
+
+def test_bounds_and_permissions_hold_where_nothing_comes_near_them() -> None:
+    flags = ("--max_cost_usd", "5", "--provider_concurrency", "4", "--repay_ambiguous",
+             "--provider_url", "fal_run=http://127.0.0.1:1", "--download_first")  # fmt: skip
+    assert set(shares(*flags)) == {"grabcut"}
+    RemoveBackground(
+        max_cost_usd=5,
+        provider_concurrency=4,
+        repay_ambiguous=True,
+        provider_url=["fal_run=http://127.0.0.1:1"],
+        download_first=True,
+        ledger="ledger",
+    )
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [["--max_cost_usd", "nan"], ["--provider_concurrency", "0"], ["--provider_url", "pixaso=x"]],
+)
+def test_bounds_that_would_bound_nothing_are_refused_whatever_cuts_out(flags: list[str]) -> None:
+    with pytest.raises(UsageError, match=f"^{flags[0]} "):
+        shares(*flags)
 
 
 def test_a_chain_of_two_models_runs(tmp_path) -> None:

@@ -242,7 +242,24 @@ class TestRows:
             ({"lookahead": 0}, "lookahead must be greater than 0: given 0"),
             ({"max_image_pixels": -5}, "max_image_pixels must be greater than 0: given -5"),
             ({"engine": "fal-bria"}, "is paid for, and ledger is missing"),
-            ({"ledger": "here"}, "ledger is for hosted engines, and engine is grabcut"),
+            ({"api_key": "env:X"}, "^--api_key is for hosted engines, and --engine is grabcut"),
+            ({"provider_options": {"a": 1}}, "^--provider_options is for hosted engines"),
+            ({"staging_uri": "s3://b/s"}, "^--staging_uri is for hosted engines"),
+            (
+                {"engine": "fal-bria", "ledger": "x", "staging_uri": "s3://b/s"},
+                "staging_uri is for engines that take addresses alone",
+            ),
+            (
+                {"engine": "fal-bria", "ledger": "x", "provider_options": {"fal-rembg": {}}},
+                "provider_options: fal-rembg is not one of --engine fal-bria",
+            ),
+            (
+                {"engine": "fal-bria", "ledger": "x", "batch_size": 4},
+                "batch_size is for engines that run here",
+            ),
+            ({"engine": "fal_bria"}, "did you mean 'fal-bria'"),
+            ({"output_quality": 80}, "^output_quality 80 is of webp and jpg"),
+            ({"crop_margin": 8}, "^crop_margin 8 is kept around the box of crop_to_bbox"),
             (
                 {"engine": "fal-bria", "ledger": "x", "api_key": "the-key-itself"},
                 "takes a reference",
@@ -384,7 +401,7 @@ class TestDatasets:
         output = tmp_path / "out"
         self.make(
             manifest=manifest, output=str(output), partition_by=["split", "price"],
-            provider_options={"fal-bria": {}}, save_mask=False, cpu_threads=None,
+            provider_options={}, save_mask=False, cpu_threads=None,
         )  # fmt: skip
         assert (output / "data" / "split=train" / "price=0.5").is_dir()
 

@@ -148,7 +148,7 @@ class TestGrowth:
         assert run(inbox, output, *flags) == 2
         told = capsys.readouterr().err
         expected = "is gone" if trouble == "gone" else "has another content"
-        assert f"{inbox}/a.csv {expected}; use another --output" in told
+        assert f"{inbox}/a.csv {expected}: put it back as it was; or use another --output" in told
         assert told.count("\n") == 1
 
     def test_new_tables_that_do_not_go_with_the_others_are_left_out(self, photos, tmp_path, caplog):

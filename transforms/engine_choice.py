@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from . import storage
 from .conditions import Condition
 from .cutters import CutterSettings
-from .engine_flags import share_out
+from .engine_flags import chain_of, share_out
+from .engines.contract import EngineUnusable
 from .providers.catalogue import ADAPTERS
 from .providers.endpoints import Endpoints
 from .providers.settings import ProviderSettings, check_bounds
+from .providers.staging import takes_only_addresses
 from .sharing import Share
 
 # Options that a chain takes as NAME=VALUE, too.
@@ -46,9 +48,6 @@ class Hosting:
     max_image_pixels: int
 
 
-_LIMITS = ("allow_private_hosts", "max_image_bytes", "max_image_pixels")
-
-
 def choose(
     engine: str,
     options: Mapping[str, Any],
@@ -57,6 +56,10 @@ def choose(
     share: Share,
 ) -> CutterSettings:
     """Makes the settings of what cuts out.
+
+    What none of the engines could do anything with is refused. Bounds, permissions and addresses
+    are not (`max_cost_usd`, `repay_ambiguous`, `provider_url`, …): they hold where nothing comes
+    near them, so that they may stand in a script for all engines.
 
     Args:
       engine: a name, or several with commas between.
@@ -67,67 +70,103 @@ def choose(
 
     Raises:
       EngineUnusable: there is no such engine, or it is not said which one an option is for.
-      ValueError: a value will not do.
+      ValueError: a value will not do, or is for engines that are not among these.
     """
-    names = tuple(name.strip() for name in engine.split(",") if name.strip())
-    if not names or len(set(names)) != len(names):
-        raise ValueError(
-            f"engine takes a name, or different names with commas between: given {engine!r}"
-        )
-    if escalate_when and len(names) == 1:
-        raise ValueError("escalate_when needs a second engine to ask: engine: FIRST,SECOND")
+    names = chain_of(engine, ADAPTERS)
+    _refuse_unused(hosting, names)
+    try:
+        check_bounds(hosting.max_cost_usd, hosting.provider_concurrency)
+    except ValueError as error:
+        raise ValueError(f"--{error}") from error
+    urls = Endpoints.parse(hosting.provider_url or ()).overrides
+    local = _shares(options, names)
+    hosted = {name: _hosted(name, hosting, urls) for name in names if name in ADAPTERS}
+    return CutterSettings(names, local, hosted, _doubtful(escalate_when, names), share)
+
+
+def _shares(options: Mapping[str, Any], names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Gives what each engine of this machine is asked for."""
     local = [name for name in names if name not in ADAPTERS]
     given = {
-        flag: [value] if flag in _NAMED and value and len(names) > 1 else value
+        flag: [value] if flag in _NAMED and isinstance(value, str) and len(names) > 1 else value
         for flag, value in options.items()
     }
     shares = share_out(given, local)
     if options.get("batch_size") is not None:
+        if not local:
+            raise EngineUnusable(
+                "--batch_size is for engines that run here, and --engine names hosted ones"
+            )
         for wanted in shares.values():
             wanted["batch_size"] = options["batch_size"]
-    hosted = {name: _hosted(name, hosting) for name in names if name in ADAPTERS}
-    if not hosted:
-        _refuse_unused(hosting, engine)
-    doubtful = Condition(escalate_when) if escalate_when else None
-    return CutterSettings(names, shares, hosted, doubtful, share)
+    return shares
 
 
-def _hosted(name: str, hosting: Hosting) -> ProviderSettings:
+def _doubtful(escalate_when: str | None, names: Sequence[str]) -> Condition | None:
+    if not escalate_when:
+        return None
+    if len(names) == 1:
+        raise ValueError("--escalate_when needs a second engine to ask: --engine FIRST,SECOND")
+    try:
+        return Condition(escalate_when)
+    except ValueError as error:
+        raise ValueError(f"--escalate_when: {error}") from error
+
+
+def _hosted(name: str, hosting: Hosting, urls: Mapping[str, str]) -> ProviderSettings:
     if not hosting.ledger:
         raise ValueError(
             f"engine {name} is paid for, and ledger is missing: give a folder where what was "
             f"bought is kept, so that nothing is paid for twice, for example "
             f"ledger: gs://my-bucket/ledger"
         )
-    check_bounds(hosting.max_cost_usd, hosting.provider_concurrency)
-    if hosting.staging_url is not None and hosting.staging_uri is None:
-        raise ValueError("staging_url is the public address of staging_uri, which is not given")
     ledger = hosting.ledger
     if storage.is_local(ledger):
         ledger = os.path.abspath(storage.local_path(ledger))  # workers may live elsewhere
     options = _plain(hosting.provider_options or {})
-    if options and set(options) <= set(ADAPTERS):
-        options = options.get(name, {})
     return ProviderSettings(
         provider=name,
         ledger=ledger,
-        options=options,
-        provider_urls=Endpoints.parse(hosting.provider_url or ()).overrides,
+        options=options.get(name, {}) if _is_by_name(options) else options,
+        provider_urls=urls,
         api_key=hosting.api_key,
         concurrency=hosting.provider_concurrency,
         max_cost_usd=hosting.max_cost_usd,
         repay_ambiguous=hosting.repay_ambiguous,
+        allow_private_hosts=hosting.allow_private_hosts,
+        max_image_bytes=hosting.max_image_bytes,
+        max_image_pixels=hosting.max_image_pixels,
         staging_uri=hosting.staging_uri,
         staging_url=hosting.staging_url,
         download_first=hosting.download_first,
-        **{name: getattr(hosting, name) for name in _LIMITS},
     )
 
 
-def _refuse_unused(hosting: Hosting, engine: str) -> None:
-    for field in fields(hosting):
-        if field.name not in _LIMITS and getattr(hosting, field.name):
-            raise ValueError(f"{field.name} is for hosted engines, and engine is {engine}")
+def _refuse_unused(hosting: Hosting, names: Sequence[str]) -> None:
+    """Refuses what is for engines that are not among those that were chosen."""
+    hosted = [name for name in names if name in ADAPTERS]
+    fetching = [name for name, adapter in ADAPTERS.items() if takes_only_addresses(adapter)]
+    for flags, takers, what in (
+        (("api_key", "provider_options", "staging_uri", "staging_url"), ADAPTERS, "hosted engines"),
+        (("staging_uri", "staging_url"), fetching, "engines that take addresses alone"),
+    ):
+        for flag in flags:
+            if getattr(hosting, flag) and not set(hosted) & set(takers):
+                raise ValueError(
+                    f"--{flag} is for {what}, and --engine is {','.join(names)}: leave it out, or "
+                    f"name one of {', '.join(takers)}"
+                )
+    if hosting.staging_url is not None and hosting.staging_uri is None:
+        raise ValueError("--staging_url is the public address of --staging_uri, which is not given")
+    options = _plain(hosting.provider_options or {})
+    for name in options if _is_by_name(options) else ():
+        if name not in names:
+            raise ValueError(f"--provider_options: {name} is not one of --engine {','.join(names)}")
+
+
+def _is_by_name(options: Iterable[str]) -> bool:
+    """Tells options of several providers, by their names, from those of the one."""
+    return set(options) <= set(ADAPTERS)
 
 
 def _plain(value: Any) -> Any:

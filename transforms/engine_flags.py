@@ -1,8 +1,8 @@
-"""Which engine of a chain each engine flag is for."""
+"""Which engines a chain consists of, and which of them each engine flag is for."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .engines import registry
@@ -10,6 +10,27 @@ from .engines.contract import EngineUnusable
 
 _OF_ONE = ("model", "revision", "resolution", "patch_order")
 """Flags that cannot be meant for two engines at once."""
+
+
+def chain_of(engine: str, hosted: Iterable[str]) -> tuple[str, ...]:
+    """Splits `a,b` into names, and looks each engine up without making it.
+
+    Args:
+      engine: a name, or several with commas between.
+      hosted: the names of engines that do not run here.
+
+    Raises:
+      EngineUnusable: there is no name, one is there twice, or there is no such engine.
+    """
+    names = tuple(name.strip() for name in engine.split(",") if name.strip())
+    if not names or len(set(names)) != len(names):
+        raise EngineUnusable(
+            f"--engine takes a name, or different names with commas between: given {engine!r}"
+        )
+    for name in names:
+        if name not in hosted:
+            registry.find(name, hosted)
+    return names
 
 
 def share_out(given: Mapping[str, Any], names: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +38,7 @@ class Manifest:
       files: how many there are.
       bytes: how much they hold.
       lot: those of them that are new; stays on the machine that launches the job.
+      mended: lots by their numbers, as they are since pictures of theirs were mended; stays there.
     """
 
     uri: str
@@ -49,9 +50,10 @@ class Manifest:
     files: int
     bytes: int
     lot: Lot | None = field(default=None, compare=False, repr=False)
+    mended: Mapping[int, Lot] = field(default_factory=dict, compare=False, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "lot": None}
+        return {**self.__dict__, "lot": None, "mended": {}}
 
     def relative(self, file: str) -> str:
         """Gives the name of one of the manifest's files relative to its base."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ...transforms import storage
@@ -36,7 +36,7 @@ class Found:
     """The files behind a manifest's URI.
 
     Attributes:
-      uri, kind, base, identity, files, bytes, lot: as in `Manifest`.
+      uri, kind, base, identity, files, bytes, lot, mended: as in `Manifest`.
       heads: the first few of its first lot, sorted by URI; all of one kind.
     """
 
@@ -48,6 +48,7 @@ class Found:
     files: int
     bytes: int
     lot: Lot
+    mended: Mapping[int, Lot]
 
 
 def find_files(uri: str, look: Look | None = None) -> Found:
@@ -81,7 +82,7 @@ def find_files(uri: str, look: Look | None = None) -> Found:
         if len(tallies) != 1:
             raise _not_one_kind(uri, spelled, tallies)
         ((kind, tally),) = tallies.items()
-        lot, identity = tally.close()
+        sums = tally.close()
     except ManifestUnusable:
         raise
     except FileNotFoundError as error:
@@ -91,7 +92,17 @@ def find_files(uri: str, look: Look | None = None) -> Found:
     except Exception as error:
         raise unreadable(uri, error) from error
     heads = tuple(first_files(look.known[0], base) if look.known else tally.heads)
-    return Found(spelled, kind, base, heads, identity, tally.files, tally.bytes, lot)
+    return Found(
+        spelled,
+        kind,
+        base,
+        heads,
+        sums.identity,
+        tally.files,
+        tally.bytes,
+        sums.lot,
+        sums.mended,
+    )
 
 
 def first_files(lot: Lot, base: str) -> list[str]:

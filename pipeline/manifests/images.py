@@ -26,13 +26,18 @@ def plan(
       unit_size: pictures in a unit.
       start: how many of the lot's pictures are left out.
     """
-    folder = file_label(storage.basename(manifest.base))
-    label = f"{folder}-{number}" if number else folder
+    label = lot_label(manifest.base, number)
     starts = count(start, unit_size)
     for batch in batched(iter(files), unit_size):
         first = next(starts)
         paths = tuple(manifest.relative(file) for file in batch)
         yield WorkUnit(unit_name(label, first), manifest.base, first, len(paths), paths=paths)
+
+
+def lot_label(base: str, number: int) -> str:
+    """Gives what the names of a lot's units begin with, as `unit_name` takes it."""
+    folder = file_label(storage.basename(base))
+    return f"{folder}-{number}" if number else folder
 
 
 def read(manifest: Manifest, unit: WorkUnit) -> UnitRows:

@@ -2,13 +2,14 @@
 
 A manifest that is watched grows. What was there at first is its first lot, and what a later look
 found beside it one more. A lot never changes: its files are cut into units as if they were all
-there is, so that units keep their names and rows however much comes after them.
+there is, so that units keep their names and rows however much comes after them. Only what is noted of
+a picture changes, when it was mended because its row had failed.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -59,6 +60,13 @@ class Lot:
                     path = row["path"].decode("utf-8", "surrogatepass")
                     yield Entry(path, row["size"], row["mark"])
             start = max(start - rows, 0)
+
+    def noting(self, entries: Mapping[int, Entry]) -> Lot:
+        """Gives the same files, with something else noted of those at some positions."""
+        writer = LotWriter()
+        for position, entry in enumerate(self.entries()):
+            writer.add(entries.get(position, entry))
+        return writer.close()
 
 
 class LotWriter:

@@ -6,15 +6,18 @@ import hashlib
 import heapq
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import count, repeat
+from typing import Any, TypeVar
 
 from ...transforms import storage
 from ...transforms.rows import is_web
 from ...transforms.storage import FileInfo
 from ...transforms.stream import ordered_map
 from .contract import ManifestUnusable, relative_to
+from .images import lot_label
 from .lots import Entry, Lot, LotWriter
 from .streams import open_stream
 
@@ -25,11 +28,22 @@ _HASHED_TOTAL = 2 << 30
 _END = 64 << 10
 _BLOCK = 1 << 20
 _HASH_THREADS = 16
+_ASKED_AT_ONCE = 1024
 HEADS = 16
+
+Result = TypeVar("Result")
 
 
 class ManifestChanged(ManifestUnusable):
-    """A file of the manifest is not what it was when it was taken up."""
+    """A file of the manifest is not what it was when it was taken up.
+
+    Attributes:
+      mendable: whether it is a picture whose row failed, so that it may be run again.
+    """
+
+    def __init__(self, message: str, mendable: bool = False) -> None:
+        super().__init__(message)
+        self.mendable = mendable
 
 
 @dataclass(frozen=True)
@@ -44,6 +58,9 @@ class Look:
       told: what was said before of files that are left out.
       apart: a folder whose files are none of the manifest's, as listings spell it.
       identify: whether files are read and noted; else identity and lot are those of no files.
+      failed: tells by the label of a lot's units and the position of a picture in the lot whether
+        its row failed; None where that is not known of any.
+      mends: whether pictures may have changed whose rows failed.
     """
 
     known: Sequence[Lot] = ()
@@ -53,9 +70,35 @@ class Look:
     told: set[str] = field(default_factory=set)
     apart: str | None = None
     identify: bool = True
+    failed: Callable[[str, int], bool] | None = None
+    mends: bool = False
 
     def is_apart(self, file: str) -> bool:
         return self.apart is not None and file.startswith(self.apart.rstrip("/") + "/")
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What a tally comes to.
+
+    Attributes:
+      lot: the new files.
+      mended: known lots by their numbers, where something else is noted of a picture now.
+      identity: hexadecimal SHA-256 over what is noted of all files.
+    """
+
+    lot: Lot
+    mended: Mapping[int, Lot]
+    identity: str
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A file that was taken up, and its place: the number of its lot, and its position there."""
+
+    entry: Entry
+    lot: int
+    position: int
 
 
 class Tally:
@@ -67,9 +110,11 @@ class Tally:
         self._base = base
         self._is_images = is_images
         self._look = look
-        self._known = heapq.merge(*(lot.entries() for lot in look.known), key=lambda e: e.path)
+        self._known = heapq.merge(*_placed(look.known), key=lambda known: known.entry.path)
         self._next = next(self._known, None)
         self._old: list[tuple[FileInfo, Entry]] = []
+        self._changed: list[tuple[FileInfo, _Known]] = []
+        self._mended: dict[int, dict[int, Entry]] = defaultdict(dict)
         self._new: list[FileInfo] = []
         self._lot = LotWriter()
 
@@ -77,14 +122,13 @@ class Tally:
         """Takes up the next file of the listing, which is sorted."""
         path = relative_to(self._base, file.uri)
         self._miss(before=path)
-        if self._next is not None and self._next.path == path:
+        if self._next is not None and self._next.entry.path == path:
             self._check(file, self._next)
             self._next = next(self._known, None)
         elif file.uri in self._look.left_out or self._is_young(file):
             return
         elif self._is_images and self._look.identify:
-            mark = file.fingerprint if _has_checksum(file) else ""
-            self._lot.add(Entry(path, file.size, mark))
+            self._lot.add(_picture(path, file))
         elif self._look.identify:
             self._new.append(file)
         self.files += 1
@@ -92,13 +136,14 @@ class Tally:
         if len(self.heads) < HEADS:
             self.heads.append(file.uri)
 
-    def close(self) -> tuple[Lot, str]:
-        """Gives the new files as a lot, and the identity of all.
+    def close(self) -> Sums:
+        """Sums up.
 
         Raises:
           ManifestChanged: a known file has another content or is gone.
         """
         self._miss(before=None)
+        self._mend()
         marks = _in_threads(lambda pair: self._mark(pair[0], " " not in pair[1].mark), self._old)
         for (file, entry), mark in zip(self._old, marks, strict=True):
             if mark != entry.mark:
@@ -108,12 +153,14 @@ class Tally:
         for file, mark in zip(self._new, marks, strict=True):
             self._lot.add(Entry(relative_to(self._base, file.uri), file.size, mark))
         lot = self._lot.close()
+        known = self._look.known
+        mended = {number: known[number].noting(new) for number, new in self._mended.items()}
         digest = hashlib.sha256()
-        for part in (*self._look.known, lot):
+        for part in (*(mended.get(number, old) for number, old in enumerate(known)), lot):
             for entry in part.entries():
                 line = "\0".join((entry.path, str(entry.size), entry.mark))
                 digest.update(line.encode("utf-8", "surrogatepass") + b"\n")
-        return lot, digest.hexdigest()
+        return Sums(lot, mended, digest.hexdigest())
 
     def _mark(self, file: FileInfo, whole: bool) -> str:
         marks = self._look.marks
@@ -123,17 +170,40 @@ class Tally:
 
     def _miss(self, before: str | None) -> None:
         """Refuses that a known file is not in the listing up to a path."""
-        if self._next is not None and (before is None or self._next.path < before):
-            raise ManifestChanged(f"{storage.join(self._base, self._next.path)} is gone")
+        if self._next is not None and (before is None or self._next.entry.path < before):
+            raise ManifestChanged(f"{storage.join(self._base, self._next.entry.path)} is gone")
 
-    def _check(self, file: FileInfo, entry: Entry) -> None:
+    def _check(self, file: FileInfo, known: _Known) -> None:
+        entry = known.entry
         same = file.size == entry.size
         if same and self._is_images:
             same = not entry.mark or entry.mark == file.fingerprint
         if not same:
-            raise ManifestChanged(f"{file.uri} has another content")
-        if not self._is_images:
+            if not self._is_images or self._look.failed is None:
+                raise ManifestChanged(f"{file.uri} has another content")
+            self._changed.append((file, known))
+            if len(self._changed) == _ASKED_AT_ONCE:
+                self._mend()
+        elif not self._is_images:
             self._old.append((file, entry))
+
+    def _mend(self) -> None:
+        """Takes up what changed of pictures whose rows failed, where it may; refuses all else."""
+        for (file, known), failed in zip(
+            self._changed, _in_threads(self._has_failed, self._changed), strict=True
+        ):
+            told = f"{file.uri} has another content, and its row"
+            if not failed:
+                raise ManifestChanged(f"{told} did not fail")
+            if not self._look.mends:
+                raise ManifestChanged(f"{told} failed", mendable=True)
+            self._mended[known.lot][known.position] = _picture(known.entry.path, file)
+        self._changed.clear()
+
+    def _has_failed(self, changed: tuple[FileInfo, _Known]) -> bool:
+        assert self._look.failed is not None
+        _, known = changed
+        return self._look.failed(lot_label(self._base, known.lot), known.position)
 
     def _is_young(self, file: FileInfo) -> bool:
         """Tells a local file that may still be written: changed a moment ago by any clock."""
@@ -143,8 +213,17 @@ class Tally:
         return abs(time.time() - changed) < self._look.quiet
 
 
-def _in_threads(function: Callable[[Any], str], items: Sequence[Any]) -> Iterator[str]:
+def _in_threads(function: Callable[[Any], Result], items: Sequence[Any]) -> Iterator[Result]:
     return ordered_map(function, items, threads=_HASH_THREADS, lookahead=2 * _HASH_THREADS)
+
+
+def _placed(lots: Sequence[Lot]) -> Iterator[Iterator[_Known]]:
+    for number, lot in enumerate(lots):
+        yield map(_Known, lot.entries(), repeat(number), count())
+
+
+def _picture(path: str, file: FileInfo) -> Entry:
+    return Entry(path, file.size, file.fingerprint if _has_checksum(file) else "")
 
 
 def _has_checksum(file: FileInfo) -> bool:

@@ -38,7 +38,7 @@ def stages(adapter: Adapter, settings: ProviderSettings) -> bool:
     return settings.staging_uri is not None and takes_only_addresses(adapter)
 
 
-def takes_only_addresses(adapter: Adapter) -> bool:
+def takes_only_addresses(adapter: Adapter | type[Adapter]) -> bool:
     """Tells whether a provider has to fetch every picture itself."""
     return "url" in adapter.takes and "data" not in adapter.takes
 
