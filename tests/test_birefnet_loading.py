@@ -304,7 +304,7 @@ def test_a_folder_without_weights_says_so(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"holds no model\.safetensors"):
         BiRefNet.from_pretrained(tmp_path, patch_order="rmbg2")
     for options in ({}, {"patch_order": "rmbg2"}):
-        with pytest.raises(FileNotFoundError, match="there is no folder .*/typo"):
+        with pytest.raises(FileNotFoundError, match=r"there is no folder .*/typo"):
             BiRefNet.from_pretrained(tmp_path / "typo", **options)
 
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from .catalog import BUILT_IN
 from .contract import EngineUnusable
 from .hub import is_commit
-from .model_files import ModelFiles, fetch_files, is_folder, parse_object
+from .model_files import ModelFiles, fetch_weights, is_folder, parse_object
 from .preprocessing import IMAGENET, Preprocessing
-from .torch_engine import WEIGHTS, TorchEngine
+from .torch_engine import TorchEngine
 
 if TYPE_CHECKING:
     from torch import nn
@@ -59,7 +59,7 @@ class HuggingFaceEngine(TorchEngine):
         # A folder whose code is to be run is pinned by word alone: there is nothing to look it up in.
         said = self.trust_remote_code and is_folder(self.model)
         revision = None if said else self.revision
-        return fetch_files(self.model, revision, (WEIGHTS, "config.json"), (_PROCESSOR,))
+        return fetch_weights(self.model, revision, ("config.json",), (_PROCESSOR,))
 
     def usual_size(self) -> tuple[int, int]:
         """Gives height and width of what the network sees."""

@@ -11,13 +11,12 @@ import numpy as np
 
 from ..errors import EngineError
 from .contract import EngineUnusable, Matte
-from .model_files import ModelFiles, fetch_files
+from .model_files import ModelFiles, fetch_weights
 from .preprocessing import IMAGENET, Preprocessing, multiple_of
+from .weight_files import weight_names
 
 if TYPE_CHECKING:
     from torch import nn
-
-WEIGHTS = "model.safetensors"
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -123,7 +122,7 @@ class TorchEngine(ABC):
         """Loads the network, and says which state of the weights it has."""
         files = self.files()
         try:
-            return self.network(files), files.revision(WEIGHTS)
+            return self.network(files), files.revision(*weight_names(files.folder))
         except EngineUnusable:
             raise
         except ValueError as error:
@@ -131,7 +130,7 @@ class TorchEngine(ABC):
 
     def files(self) -> ModelFiles:
         """Brings the model's files here."""
-        return fetch_files(self.model, self.revision, (WEIGHTS,))
+        return fetch_weights(self.model, self.revision)
 
     def usual_size(self) -> tuple[int, int]:
         """Gives height and width of what the network sees, where all pictures are the same."""
