@@ -78,7 +78,8 @@ class TorchEngine(ABC):
         from .devices import find_device
 
         find_device(self.device)
-        self._network()
+        network, _ = self._network()
+        self.try_out(network)
 
     def settings(self) -> dict[str, Any]:
         """Gives the options that decide what the mattes are."""
@@ -102,6 +103,7 @@ class TorchEngine(ABC):
         dtype = choose_dtype(self.dtype, device)
         network, self.revision = self._network()
         self._runner = TorchRunner(network, device, dtype, self.preprocessing, self.working_size)
+        self.try_out(network)
         self._runner.prepare(self.usual_size(), self.batch_size, self.compile)
         self.device, self.dtype = str(device), str(dtype).removeprefix("torch.")
         self.batch_size = self._runner.batch_size
@@ -127,6 +129,16 @@ class TorchEngine(ABC):
             raise
         except ValueError as error:
             raise EngineUnusable(f"--model {self.model}: {error}") from error
+
+    def try_out(self, network: nn.Module) -> None:  # noqa: B027 - the weights of most show all
+        """Puts a first picture through, where what a network takes shows in no other way.
+
+        Args:
+          network: on the device that it is to run on, or, for a check, on the CPU.
+
+        Raises:
+          EngineUnusable: it does not pass.
+        """
 
     def files(self) -> ModelFiles:
         """Brings the model's files here."""
