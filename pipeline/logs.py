@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
 import sys
+import warnings
 from typing import Any
 
 # Where Beam logs the traceback of what ends a run, which is told in one line.
@@ -13,6 +16,9 @@ _TRACEBACKS = (
     "apache_beam.runners.worker.sdk_worker",
 )
 _OF_A_WORKER = "Worker: %s"
+
+# Where Google's libraries, which Beam imports, advise against the user's Python, each for itself.
+_ADVICE = "google.api_core._python_version_support"
 
 
 def set_up_logging(verbose: bool) -> None:
@@ -27,6 +33,19 @@ def set_up_logging(verbose: bool) -> None:
         if not verbose:
             handler.addFilter(_is_in_place)
     logging.getLogger("alphabeam").setLevel(logging.DEBUG if verbose else logging.INFO)
+    _silence_advice()
+
+
+def _silence_advice() -> None:
+    """Drops the warnings of Google's libraries about old Pythons, which this package still takes.
+
+    In Beam's worker processes, too. What the user said of warnings has the last word.
+    """
+    warnings.filterwarnings("ignore", "", FutureWarning, re.escape(_ADVICE), append=True)
+    ours = f"ignore::FutureWarning:{_ADVICE}"
+    said = os.environ.get("PYTHONWARNINGS", "")
+    if ours not in said:
+        os.environ["PYTHONWARNINGS"] = f"{ours},{said}".rstrip(",")  # the last one counts
 
 
 def _is_of_use(record: logging.LogRecord) -> bool:

@@ -191,7 +191,8 @@ class EngineOptions(PipelineOptions):
         parser.add_argument(
             "--subject_labels",
             metavar="A,B",
-            help="hf: classes of the model that make the subject (all but the background)",
+            help="hf, onnx: classes of the model that make the subject, by number or, with hf, name "
+            "(hf: all but the background; of two the second)",
         )
         parser.add_argument(
             "--trust_remote_code",
@@ -217,7 +218,7 @@ class EngineOptions(PipelineOptions):
         )
         parser.add_argument(
             "--onnx_activation",
-            metavar="auto|sigmoid|none",
+            metavar="auto|sigmoid|softmax|none",
             help="onnx: what turns that output into probabilities (auto: found by trying)",
         )
 

@@ -1,4 +1,4 @@
-"""A Hugging Face hub on loopback with one open, one gated and one missing model."""
+"""A Hugging Face hub on loopback with an open, a gated, a missing model and one in pieces."""
 
 from __future__ import annotations
 
@@ -9,6 +9,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 COMMIT = "c0ffee" + "0" * 34
 FILES = {"model.safetensors": b"weights " * 4000, "config.json": b'{"patch_order": "rmbg2"}'}
+PIECES = {
+    "model-1-of-2.safetensors": b"some ",
+    "model-2-of-2.safetensors": b"more",
+    "model.safetensors.index.json": b'{"weight_map": {"a": "model-1-of-2.safetensors",'
+    b' "b": "model-2-of-2.safetensors", "c": "model-1-of-2.safetensors"}}',
+    "config.json": b"{}",
+}
 TOKEN = "hf_good"
 
 
@@ -28,9 +35,10 @@ class _Hub(BaseHTTPRequestHandler):
             return self._refuse(401, "GatedRepo")
         if revision not in ("main", COMMIT):
             return self._refuse(404, "RevisionNotFound")
-        if name not in FILES:
+        files = PIECES if owner == "pieces" else FILES
+        if name not in files:
             return self._refuse(404, "EntryNotFound")
-        data = FILES[name]
+        data = files[name]
         self.send_response(200)
         self.send_header("X-Repo-Commit", COMMIT)
         self.send_header("ETag", f'"{name}-{len(data)}"')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import socket
@@ -149,6 +150,77 @@ def test_half_precision_files_are_computed_in_float32(
     assert all(torch.equal(loaded[name], tensor.to(loaded[name])) for name, tensor in half.items())
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"dtype": torch.bfloat16}, torch.bfloat16),
+        ({"dtype": "float16", "device_map": "cpu"}, torch.float16),
+        ({"torch_dtype": "torch.float16", "device_map": {"": "cpu"}}, torch.float16),
+        ({"dtype": "auto", "device_map": "auto", "local_files_only": True}, torch.bfloat16),
+    ],
+)
+def test_type_and_place_are_asked_for_as_of_any_model_of_transformers(
+    weights: dict[str, Tensor], tmp_path: Path, options: dict, expected: torch.dtype
+) -> None:
+    half = {k: v.bfloat16() if v.is_floating_point() else v for k, v in weights.items()}
+    write_checkpoint(tmp_path / "inside", half)
+    model = BiRefNet.from_pretrained(
+        tmp_path, patch_order="birefnet", subfolder="inside", **options
+    )
+    kinds = {v.dtype for v in model.state_dict().values() if v.is_floating_point()}
+    assert kinds == {expected} == {model.dtype}
+    x = picture(1, 3, 64, 64)
+    exact = BiRefNet.from_pretrained(tmp_path, patch_order="birefnet", subfolder="inside")(x).logits
+    for same in (model, model.fuse()):
+        logits = same(x.to(model.device, expected)).logits
+        assert logits.dtype == expected
+        assert (logits.float().cpu() - exact).std() < 0.05 * exact.std()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "expected"),
+    [
+        ({"dtype": "float61"}, ValueError, "dtype is 'float61'; it can be 'auto' or"),
+        ({"dtype": torch.int8}, ValueError, "dtype is torch.int8; it can be 'auto' or"),
+        ({"device_map": {"bb": 0}}, ValueError, "the network goes to one device"),
+        ({"subfolder": "nowhere"}, FileNotFoundError, "nowhere holds no model.safetensors"),
+        ({"trust_remote_code": True}, TypeError, "trust_remote_code"),
+    ],
+)
+def test_what_cannot_be_asked_of_a_network_is_said(
+    folder: Path, options: dict, error: type[Exception], expected: str
+) -> None:
+    with pytest.raises(error, match=expected):
+        BiRefNet.from_pretrained(folder, patch_order="rmbg2", **options)
+
+
+def test_weights_in_pieces_are_put_together(tiny: BiRefNet, tmp_path: Path) -> None:
+    tiny.save_pretrained(tmp_path, max_shard_size="5MB")
+    assert len(list(tmp_path.glob("model-*-of-*.safetensors"))) > 2
+    loaded = BiRefNet.from_pretrained(tmp_path).state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in tiny.state_dict().items())
+    index = tmp_path / "model.safetensors.index.json"
+    for text, expected in (
+        ("{}", "has no weight_map"),
+        ("[", "has no weight_map"),
+        ('{"weight_map": {"a": "../x.safetensors"}}', "names '../x.safetensors', which is no"),
+        ('{"weight_map": {"a": 7}}', "names 7, which is no"),
+    ):
+        index.write_text(text)
+        with pytest.raises(ValueError, match=expected):
+            BiRefNet.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_autocast_and_an_empty_batch_change_nothing(tiny: BiRefNet, fused: bool) -> None:
+    model = copy.deepcopy(tiny).fuse() if fused else tiny
+    x = picture(1, 3, 64, 64)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model(x).logits
+    assert torch.equal(logits, model(x).logits)
+    assert model(x[:0]).logits.shape == (0, 1, 64, 64)
+
+
 def test_missing_unknown_and_unfit_keys_are_named(
     weights: dict[str, Tensor], tmp_path: Path
 ) -> None:
@@ -231,6 +303,9 @@ def test_a_damaged_file_is_named(
 def test_a_folder_without_weights_says_so(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"holds no model\.safetensors"):
         BiRefNet.from_pretrained(tmp_path, patch_order="rmbg2")
+    for options in ({}, {"patch_order": "rmbg2"}):
+        with pytest.raises(FileNotFoundError, match=r"there is no folder .*/typo"):
+            BiRefNet.from_pretrained(tmp_path / "typo", **options)
 
 
 @pytest.mark.parametrize("size", [(64, 80), (100, 64), (0, 64)])

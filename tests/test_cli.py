@@ -295,6 +295,23 @@ def test_a_run_with_processes_of_its_own_says_nothing_but_how_it_went(manifest, 
     assert all(" images, " in line for line in done.stderr.splitlines()), done.stderr
 
 
+ADVICE = """
+import datetime, subprocess, sys
+from google.api_core._python_version_support import check_python_version
+check_python_version("google.api_core", datetime.date(2099, 1, 1))
+"""
+
+
+@pytest.mark.parametrize("said", [[], ["-Wdefault::FutureWarning"]], ids=["nothing", "default"])
+def test_old_pythons_are_not_advised_against_for_each_of_googles_libraries(said):
+    set_up = "from alphabeam.pipeline.logs import set_up_logging\nset_up_logging(False)\n"
+    child = "subprocess.run([sys.executable, '-c', sys.argv[1]], check=True)\n"
+    command = [sys.executable, *said, "-c", set_up + ADVICE + child, ADVICE]
+    env = {**os.environ, "PYTHONWARNINGS": "default::DeprecationWarning"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
+    assert ("FutureWarning: You are using" in done.stderr) is bool(said), done.stderr
+
+
 def test_providers_are_listed_with_their_price_and_key(capsys, monkeypatch):
     monkeypatch.delenv("RUNWARE_API_KEY", raising=False)
     assert main(["engines"]) == 0

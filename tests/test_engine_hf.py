@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from photographs import photograph, write_manifest
@@ -25,7 +26,12 @@ from alphabeam.pipeline.verify import verify
 from alphabeam.transforms.engines import registry
 from alphabeam.transforms.engines.contract import EngineUnusable
 from alphabeam.transforms.engines.hf import preprocessing_of
-from alphabeam.transforms.engines.hf_networks import read_queries, refusal, subject_classes
+from alphabeam.transforms.engines.hf_networks import (
+    Subject,
+    read_queries,
+    refusal,
+    subject_classes,
+)
 
 PROCESSOR = {
     "size": {"height": 64, "width": 96},
@@ -138,6 +144,56 @@ def test_queries_become_the_probability_that_one_of_them_covers_a_pixel(tmp_path
     chosen = output.class_queries_logits.softmax(-1)[..., 0]
     expected = 1 - (1 - chosen[..., None, None] * output.masks_queries_logits.sigmoid()).prod(1)
     assert torch.allclose(covered[:, 0], expected, atol=1e-6)
+
+
+@pytest.mark.skipif(
+    not hasattr(transformers, "Sapiens2ForImageMatting"), reason="transformers 5 has it"
+)
+def test_a_matting_model_gives_its_alpha(tmp_path):
+    torch.manual_seed(6)
+    config = transformers.Sapiens2Config(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        intermediate_size=32,
+        image_size=64,
+        patch_size=16,
+        num_labels=4,
+        head_config={"upsample_out_channels": [8] * 4, "conv_out_channels": [8]},
+    )
+    model = transformers.Sapiens2ForImageMatting(config).eval()
+    (matte,) = engine(save(model, tmp_path / "model")).predict([photograph("coffee")])
+    small = Image.fromarray(photograph("coffee")).resize((96, 64), Image.Resampling.BILINEAR)
+    values = (np.asarray(small) / 255 - PROCESSOR["image_mean"]) / PROCESSOR["image_std"]
+    with torch.no_grad():
+        batch = torch.from_numpy(values.astype(np.float32)).permute(2, 0, 1)[None]
+        expected = model(batch).alphas[0, 0].numpy()
+    assert matte.alpha.shape == (64, 96)
+    assert np.abs(matte.alpha / 255 - expected).max() < 0.01
+
+
+def test_a_first_picture_goes_through_where_the_model_runs_and_in_its_type(saved, monkeypatch):
+    seen, forward = [], Subject.forward
+
+    def noted(self, pixel_values):
+        seen.append((tuple(pixel_values.shape), pixel_values.dtype))
+        return forward(self, pixel_values)
+
+    monkeypatch.setattr(Subject, "forward", noted)
+    made = registry.create("hf", {"model": saved, "device": "cpu", "dtype": "bfloat16"})
+    registry.check("hf", made)
+    assert seen == [((1, 3, 64, 96), torch.float32)]
+    made.load()
+    assert seen[1:] == [((1, 3, 64, 96), torch.bfloat16)]
+
+
+def test_what_16_bits_cannot_hold_is_no_reason_to_refuse_a_model(tmp_path):
+    model = segformer(CLASSES)
+    model.decode_head.classifier.weight.data[0] = 6e4  # the sums exceed float16, not float32
+    folder = save(model, tmp_path / "model")
+    (matte,) = engine(folder, dtype="float16").predict([photograph("coffee")])
+    assert matte.alpha.max() == 0
 
 
 @settings(deadline=None, max_examples=40)

@@ -175,6 +175,83 @@ def test_16_bit_files_and_fixed_batches_are_fed_what_they_take(tmp_path):
         assert np.allclose(matte.alpha, 1 / (1 + np.exp(-mean)), atol=2e-3)
 
 
+@pytest.mark.parametrize("kind", [TensorProto.FLOAT, TensorProto.UINT8])
+@pytest.mark.parametrize("last", [False, True])
+def test_colours_last_and_8_bit_pixels_are_fed_as_the_file_takes_them(tmp_path, kind, last):
+    axis = 3 if last else 1
+    nodes = [
+        helper.make_node("Cast", ["x"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["f"], ["m"], axes=[axis], keepdims=1),
+        helper.make_node("Div", ["m", "k"], ["y"]),
+    ]
+    shape = ["n", 24, 32, 3] if last else ["n", 3, 24, 32]
+    path = write_graph(
+        tmp_path / "m.onnx", nodes, ["y"], kind=kind, shape=shape, gives=TensorProto.FLOAT
+    )
+    plain = {"onnx_mean": "0,0,0", "onnx_std": "1,1,1", "onnx_scale": "1"}
+    made = loaded(path, **({} if kind == TensorProto.UINT8 else plain))
+    (matte,) = made.predict([photograph("chelsea")])
+    small = Image.fromarray(photograph("chelsea")).resize((32, 24), Image.Resampling.BILINEAR)
+    assert np.allclose(matte.alpha, np.asarray(small).mean(2) / 255, atol=1e-6)
+    assert made.info.dtype == ("uint8" if kind == TensorProto.UINT8 else "float32")
+
+
+def test_a_file_that_normalises_by_itself_takes_no_mean(tmp_path):
+    cast = helper.make_node("Cast", ["x"], ["f"], to=TensorProto.FLOAT)
+    kinds = {"kind": TensorProto.UINT8, "gives": TensorProto.FLOAT}
+    path = write_graph(tmp_path / "m.onnx", [cast, mean_over_colours("y", "f")], ["y"], **kinds)
+    with pytest.raises(EngineUnusable, match="normalises them itself, so that --onnx_mean"):
+        registry.check("onnx", engine(path, onnx_scale="max"))
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize(
+    ("count", "labels", "chosen"), [(2, None, [1]), (3, "2", [2]), (3, [0, 2], [0, 2])]
+)
+def test_classes_make_the_subject(tmp_path, count, labels, chosen, last):
+    gains = np.arange(1, count + 1, dtype=np.float32).reshape(1, count, 1, 1)
+    nodes = [
+        helper.make_node("Constant", [], ["g"], value=onnx.numpy_helper.from_array(gains)),
+        mean_over_colours("m"),
+        helper.make_node("Mul", ["m", "g"], ["a"]),
+        helper.make_node("Softmax", ["a"], ["b"], axis=1),
+    ]
+    way = {"perm": [0, 2, 3, 1] if last else [0, 1, 2, 3]}
+    nodes += [helper.make_node("Transpose", [one], [one + "t"], **way) for one in "ab"]
+    turn = helper.make_node("Transpose", ["x"], ["x1"], perm=[0, 3, 1, 2])
+    if last:
+        nodes[1] = mean_over_colours("m", "x1")
+        nodes.insert(0, turn)
+    shape = ["n", 16, 16, 3] if last else ["n", 3, 16, 16]
+    path = write_graph(tmp_path / "classes.onnx", nodes, ["at", "bt"], shape=shape)
+    grey = np.full((20, 20, 3), 180, np.uint8)
+    mean = np.mean((180 / 255 - np.array(IMAGENET.mean)) / IMAGENET.std)
+    powers = np.exp(mean * np.arange(1, count + 1))
+    for output in (0, 1):
+        (matte,) = loaded(path, subject_labels=labels, onnx_output=output).predict([grey])
+        assert matte.alpha.shape == (16, 16)
+        assert np.allclose(matte.alpha, powers[chosen].sum() / powers.sum(), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, "output has 3 channels; a mask has one, .*--subject_labels 1,2"),
+        ({"subject_labels": "3"}, "--subject_labels 3: .* the classes from 0 to 2"),
+        ({"subject_labels": "-1"}, "--subject_labels -1: .* the classes from 0 to 2"),
+        ({"onnx_activation": "sigmoid"}, "with 3 channels the output can have softmax, none"),
+    ],
+)
+def test_classes_that_do_not_say_what_the_subject_is_are_found_before_a_run(
+    tmp_path, options, expected
+):
+    copy = helper.make_node("Identity", ["x"], ["y"])
+    path = write_graph(tmp_path / "copy.onnx", [copy], ["y"])
+    with pytest.raises(EngineUnusable, match=expected) as refused:
+        registry.check("onnx", engine(path, **options))
+    assert "\n" not in str(refused.value)
+
+
 def test_external_weights_of_a_remote_file_come_along(tmp_path, monkeypatch):
     import fsspec
 
@@ -213,7 +290,8 @@ def test_external_weights_of_a_remote_file_come_along(tmp_path, monkeypatch):
         ({"onnx_scale": "-3"}, "it is max or a number above 0"),
         ({"onnx_scale": "nan"}, "it is max or a number above 0"),
         ({"onnx_scale": "inf"}, "it is max or a number above 0"),
-        ({"onnx_activation": "softmax"}, "it can be auto, sigmoid, none"),
+        ({"onnx_activation": "tanh"}, "it can be auto, sigmoid, softmax, none"),
+        ({"subject_labels": "cat"}, "so these are numbers, as in 1,2"),
         ({"resolution": 0}, "1 pixel and more"),
         ({"dtype": "float16"}, "has no such option"),
     ],
@@ -242,13 +320,15 @@ def test_what_a_file_cannot_do_is_found_before_a_run(tmp_path, options, expected
 
 def test_an_output_that_is_no_mask_is_found_before_a_run(tmp_path):
     copy = helper.make_node("Identity", ["x"], ["y"])
+    flat = helper.make_node("Flatten", ["x"], ["y"])
     classes = helper.make_node("ArgMax", ["x"], ["y"], axis=1, keepdims=1)
     odd = helper.make_node(
         "Reshape", ["x", "shape"], ["y"]
     )  # which 3 * 32 * 32 numbers do not fill
     seven = helper.make_node("Constant", [], ["shape"], value_ints=[7, -1])
     for nodes, gives, expected in (
-        ([copy], TensorProto.FLOAT, r"shape \(1, 3, 32, 32\); a mask has"),
+        ([copy], TensorProto.FLOAT, "has 3 channels; a mask has one"),
+        ([flat], TensorProto.FLOAT, r"shape \(1, 3072\); a mask has"),
         ([classes], TensorProto.INT64, r"y is tensor\(int64\); a mask is of floats"),
         ([seven, odd], TensorProto.FLOAT, "takes no picture of 32×32 pixels: "),
     ):
@@ -261,8 +341,6 @@ def test_an_output_that_is_no_mask_is_found_before_a_run(tmp_path):
 def test_files_of_another_kind_are_refused(tmp_path):
     (tmp_path / "text.onnx").write_text("no graph")
     free = write_graph(tmp_path / "free.onnx", [mean_over_colours("y")], ["y"], side="s")
-    shape = ["n", "h", "w", 3]
-    last = write_graph(tmp_path / "last.onnx", [mean_over_colours("y")], ["y"], shape=shape)
     grey = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1, 8, 8])
     out = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
     graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "g", [grey], [out])
@@ -275,13 +353,18 @@ def test_files_of_another_kind_are_refused(tmp_path):
         helper.make_node("Cast", ["normal"], ["y"], to=TensorProto.FLOAT),
     ]
     unknown = write_graph(tmp_path / "unknown.onnx", nodes, ["y"])
+    copy = helper.make_node("Identity", ["x"], ["y"])
+    whole = write_graph(tmp_path / "whole.onnx", [copy], ["y"], kind=TensorProto.INT32)
     for path, expected in (
         (tmp_path / "gone.onnx", "there is no such file"),
         (tmp_path / "text.onnx", "no usable ONNX file"),
         (free, "--resolution is missing"),
         (unknown, f"for LRN.*onnxruntime here is {onnxruntime.__version__}"),
         (tmp_path / "grey.onnx", r"takes x tensor\(float\) \[1, 1, 8, 8\]; it must take one"),
-        (last, "it must take one float tensor of shape .batch, 3, height, width"),
+        (
+            whole,
+            r"takes x tensor\(int32\).*one tensor of floats or uint8, of shape .batch, 3, heig",
+        ),
     ):
         with pytest.raises(EngineUnusable, match=expected) as refused:
             registry.check("onnx", engine(path))

@@ -9,12 +9,17 @@ from pathlib import Path
 import fsspec
 import huggingface_hub.constants
 import pytest
-from hub_server import COMMIT, FILES, TOKEN, hub
+from hub_server import COMMIT, FILES, PIECES, TOKEN, hub
 
 from alphabeam.transforms.engines import registry
 from alphabeam.transforms.engines.contract import EngineUnusable
 from alphabeam.transforms.engines.hub import is_commit
-from alphabeam.transforms.engines.model_files import fetch_file, fetch_files, read_config
+from alphabeam.transforms.engines.model_files import (
+    fetch_file,
+    fetch_files,
+    fetch_weights,
+    read_config,
+)
 
 WEIGHTS = ("model.safetensors",)
 
@@ -137,7 +142,7 @@ def test_what_is_not_there_is_said_in_one_line(store, tmp_path):
         (("model.pth",), r"torch.load\('model.pth', weights_only=True\), 'model.safetensors'\)"),
         (
             ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"),
-            "but model-00001-of-00002.safetensors and so on: its 2 pieces have to be one file",
+            r"but model-00001-of-00002.safetensors and so on, of which there must be an index, mod",
         ),
         (("config.json",), "holds no model.safetensors$"),
     ],
@@ -147,6 +152,39 @@ def test_weights_in_another_form_are_named(tmp_path, names, expected):
         (tmp_path / name).write_bytes(b"weights")
     with pytest.raises(EngineUnusable, match=expected) as refused:
         fetch_files(str(tmp_path), None, WEIGHTS)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_whole_engine_runs_from_weights_in_pieces(tmp_path, remote):
+    from photographs import photograph
+    from tiny_models import save_tiny_birefnet, tiny_birefnet
+
+    whole = save_tiny_birefnet(str(tmp_path / "whole"))
+    folder = str(tmp_path / "pieces")
+    tiny_birefnet().save_pretrained(folder, max_shard_size="5MB")
+    assert not os.path.exists(os.path.join(folder, WEIGHTS[0]))
+    if remote:
+        fsspec.filesystem("memory").put(folder, "/tiny-pieces", recursive=True)
+        folder = "memory://tiny-pieces"
+    mattes = []
+    for model in (whole, folder):
+        engine = registry.create("birefnet", {"model": model, "resolution": 32, "device": "cpu"})
+        registry.check("birefnet", engine)
+        engine.load()
+        mattes += engine.predict([photograph("coffee")])
+    assert (mattes[0].alpha == mattes[1].alpha).all()
+    digest = hashlib.sha256()
+    for piece in sorted((tmp_path / "pieces").glob("*.safetensors")):
+        digest.update(piece.read_bytes())
+    assert engine.revision == f"sha256:{digest.hexdigest()[:16]}"
+
+
+@pytest.mark.parametrize("place", ["/etc/x.safetensors", "../x.safetensors", "x.bin"])
+def test_an_index_names_nothing_but_weights_beside_it(tmp_path, place):
+    (tmp_path / "model.safetensors.index.json").write_text(f'{{"weight_map": {{"a": "{place}"}}}}')
+    with pytest.raises(EngineUnusable, match="which is no safetensors file beside it") as refused:
+        fetch_weights(str(tmp_path), None)
     assert "\n" not in str(refused.value)
 
 
@@ -187,6 +225,14 @@ def test_a_branch_becomes_the_commit_that_was_downloaded(at_hub):
     assert (files.folder / WEIGHTS[0]).read_bytes() == FILES[WEIGHTS[0]]
     assert (files.folder / "config.json").is_file()
     assert read_config("open/model", None) == {"patch_order": "rmbg2"}
+
+
+def test_pieces_are_downloaded_with_their_index(at_hub):
+    files = fetch_weights("pieces/model", "main", ("config.json",))
+    assert files.commit == COMMIT
+    assert {path.name: path.read_bytes() for path in files.folder.iterdir()} == PIECES
+    with pytest.raises(EngineUnusable, match=r"holds no model.safetensors or tokenizer.json"):
+        fetch_weights("open/model", None, ("tokenizer.json",))
 
 
 def test_what_was_downloaded_is_found_without_the_hub(at_hub, monkeypatch):

@@ -7,19 +7,21 @@ show, and in the order of image tiles on channels, which nothing in the file sho
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig
 
 from .birefnet_decoder import PATCH_ORDERS, Decoder, DecoderBlock, resize, size_of
 from .birefnet_fuse import FusedBlock, fuse_backbone, fuse_decoder
 from .matting_output import MattingOutput
+from .published import PublishedModel
 from .swin import SwinTransformer
-from .weights import load_exactly, locate_weights, read_weights
+from .weights import Access, locate_file
 
 STRIDE = 32
 """Both sides of the input are multiples of this: the deepest map has one place for 32×32 pixels."""
@@ -99,15 +101,10 @@ def _shape(shapes: Mapping[str, Sequence[int]], name: str, axes: int) -> Sequenc
     return shape
 
 
-class BiRefNet(PreTrainedModel):
-    """The network, for inference.
-
-    Parameters keep the published names until `fuse` replaces them.
-    """
+class BiRefNet(PublishedModel):
+    """The network."""
 
     config_class = BiRefNetConfig
-    base_model_prefix = ""
-    main_input_name = "pixel_values"
 
     def __init__(self, config: BiRefNetConfig) -> None:
         super().__init__(config)
@@ -115,12 +112,8 @@ class BiRefNet(PreTrainedModel):
         self.bb = SwinTransformer(width, config.depths, config.num_heads, config.window)
         self.squeeze_module = nn.Sequential(DecoderBlock(30 * width, 16 * width))
         self.decoder = Decoder(width, config.patch_order)
-        self.fused = False
         self.post_init()
         self.requires_grad_(False).eval()
-
-    def _init_weights(self, module: nn.Module) -> None:
-        """Leaves every layer with PyTorch's own initialisation, made when it was built."""
 
     @classmethod
     def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -128,12 +121,12 @@ class BiRefNet(PreTrainedModel):
         name_or_path: str | os.PathLike[str],
         *,
         patch_order: str | None = None,
-        revision: str | None = None,
-        token: str | bool | None = None,
-        cache_dir: str | os.PathLike[str] | None = None,
-        local_files_only: bool = False,
+        dtype: torch.dtype | str | None = None,
+        torch_dtype: torch.dtype | str | None = None,
+        device_map: object = None,
+        **access: Any,
     ) -> BiRefNet:
-        """Loads published or saved weights, in float32, on the CPU.
+        """Loads published or saved weights; in float32, on the CPU, unless told otherwise.
 
         The backbone follows from the shapes in `model.safetensors`. Of `config.json` only a
         `patch_order` counts, which `save_pretrained` writes; no code is run from the repository.
@@ -142,34 +135,26 @@ class BiRefNet(PreTrainedModel):
           name_or_path: a folder with `config.json` and `model.safetensors`, or a hub id.
           patch_order: `rmbg2` for RMBG-2.0, `birefnet` for the ZhengPeng7 checkpoints; None takes
             it from `config.json`.
-          revision, token, cache_dir, local_files_only: as in `weights.locate_weights`.
+          dtype, torch_dtype, device_map: as in `published.PublishedModel.load_published`.
+          access: `revision`, `token` and so on, as in `weights.Access`.
 
         Raises:
           ValueError: the names or shapes are not exactly those of the network, or the patch order
             is not known.
           OSError: the files cannot be had.
         """
-        access = {
-            "revision": revision,
-            "token": token,
-            "cache_dir": cache_dir,
-            "local_files_only": local_files_only,
-        }
+        hub = Access(**access)
         if patch_order is None:
-            settings, _ = PretrainedConfig.get_config_dict(str(name_or_path), **access)
+            said = locate_file(name_or_path, "config.json", hub)
+            settings, _ = PretrainedConfig.get_config_dict(said)
             patch_order = settings.get("patch_order")
             if patch_order is None:
                 raise ValueError(
                     f"config.json of {name_or_path} names no patch_order: give 'rmbg2' for RMBG-2.0"
                     " or 'birefnet' for a ZhengPeng7 checkpoint"
                 )
-        path = locate_weights(name_or_path, **access)
-        state = read_weights(path)
-        config = BiRefNetConfig.from_shapes({k: v.shape for k, v in state.items()}, patch_order)
-        with torch.device("meta"):
-            model = cls(config)
-        load_exactly(model, state, path)
-        return model
+        make_config = functools.partial(BiRefNetConfig.from_shapes, patch_order=patch_order)
+        return cls.load_published(name_or_path, hub, make_config, dtype or torch_dtype, device_map)
 
     def fuse(self) -> BiRefNet:
         """Rewrites the layers, in place, into the fewest that compute the same; returns itself.
@@ -177,24 +162,15 @@ class BiRefNet(PreTrainedModel):
         Parameters lose their published names, so this comes after saving.
         """
         if not self.fused:
+            dtype = self.dtype
             fuse_backbone(self.bb)
             self.squeeze_module = nn.Sequential(
                 *(FusedBlock(cast(DecoderBlock, block)) for block in self.squeeze_module)
             )
             fuse_decoder(self.decoder)
-            self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+            self.to(dtype=dtype, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
             self.fused = True
         return self
-
-    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
-        """Saves as transformers does, under the published names.
-
-        Raises:
-          RuntimeError: `fuse` has replaced the published parameters.
-        """
-        if self.fused:
-            raise RuntimeError("a fused BiRefNet has no published weights: save it before fuse()")
-        super().save_pretrained(*args, **kwargs)
 
     def encode(self, pixel_values: Tensor) -> list[Tensor]:
         """Gives x1 to x4: the backbone's maps of the picture at full and half size, joined.
@@ -218,6 +194,9 @@ class BiRefNet(PreTrainedModel):
     def forward(self, pixel_values: Tensor) -> MattingOutput:
         """Finds the foreground.
 
+        Computes in the weights' number type, within `torch.autocast` as well: the places that the
+        deformable convolutions read from need more digits than 16 bits have.
+
         Args:
           pixel_values: shape (B, 3, H, W), H and W multiples of 32: RGB in 0..1, less the ImageNet
             mean, divided by the ImageNet deviation.
@@ -226,6 +205,9 @@ class BiRefNet(PreTrainedModel):
           ValueError: the shape is another.
         """
         _check_shape(pixel_values)
+        if torch.is_autocast_enabled(pixel_values.device.type):
+            with torch.autocast(pixel_values.device.type, enabled=False):
+                return self(pixel_values.to(self.dtype))
         image = pixel_values.contiguous(memory_format=torch.channels_last)
         return MattingOutput(logits=self.decoder(image, self.encode(image)))
 

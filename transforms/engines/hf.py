@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from .catalog import BUILT_IN
 from .contract import EngineUnusable
 from .hub import is_commit
-from .model_files import ModelFiles, fetch_files, is_folder, parse_object
+from .model_files import ModelFiles, fetch_weights, is_folder, parse_object
 from .preprocessing import IMAGENET, Preprocessing
-from .torch_engine import WEIGHTS, TorchEngine
+from .torch_engine import TorchEngine
 
 if TYPE_CHECKING:
     from torch import nn
@@ -59,7 +59,7 @@ class HuggingFaceEngine(TorchEngine):
         # A folder whose code is to be run is pinned by word alone: there is nothing to look it up in.
         said = self.trust_remote_code and is_folder(self.model)
         revision = None if said else self.revision
-        return fetch_files(self.model, revision, (WEIGHTS, "config.json"), (_PROCESSOR,))
+        return fetch_weights(self.model, revision, ("config.json",), (_PROCESSOR,))
 
     def usual_size(self) -> tuple[int, int]:
         """Gives height and width of what the network sees."""
@@ -67,14 +67,14 @@ class HuggingFaceEngine(TorchEngine):
 
     def network(self, files: ModelFiles) -> nn.Module:
         """Loads the model, and learns from its files what it wants to see."""
-        from .hf_networks import load_network, try_network
+        from .hf_networks import load_network
 
         config = self._read(files.folder / "config.json")
         remote = self._needs_own_code(config)
         processor = self._read(files.folder / _PROCESSOR)
         self.preprocessing = preprocessing_of(processor)
         self._size = self._size_of(processor, config)
-        network = load_network(
+        return load_network(
             self.model if files.commit and remote else str(files.folder),
             files.commit or None,
             architecture=config["architectures"][0],
@@ -82,8 +82,12 @@ class HuggingFaceEngine(TorchEngine):
             flipped=bool(processor.get("do_flip_channel_order")),
             remote=remote,
         )
+
+    def try_out(self, network: nn.Module) -> None:
+        """Puts a grey picture through."""
+        from .hf_networks import try_network
+
         try_network(network, self.model, self._size)
-        return network
 
     def _read(self, path: Path) -> dict[str, Any]:
         return parse_object(self.model, path.name, path.read_bytes() if path.is_file() else b"{}")

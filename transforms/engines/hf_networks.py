@@ -136,13 +136,15 @@ def try_network(network: nn.Module, model: str, size: tuple[int, int]) -> None:
     """Puts a grey picture through, since what a network takes shows nowhere else.
 
     Raises:
-      EngineUnusable: it does not pass, or no map of finite numbers comes out.
+      EngineUnusable: it does not pass, or no map of numbers comes out, which in float32 are finite.
     """
     height, width = size
+    weight = next(network.parameters())
     try:
         with torch.no_grad():
-            result = network(torch.zeros(1, 3, height, width))
-        if result.dim() != 4 or result.shape[:2] != (1, 1) or not result.isfinite().all():
+            result = network(weight.new_zeros(1, 3, height, width))
+        whole = weight.dtype is not torch.float32 or bool(result.isfinite().all())
+        if result.dim() != 4 or result.shape[:2] != (1, 1) or not whole:
             raise ValueError(f"what comes out is no map of numbers but {list(result.shape)}")
     except Exception as error:
         raise EngineUnusable(

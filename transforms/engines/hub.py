@@ -14,6 +14,10 @@ DEFAULT_BRANCH = "main"
 _COMMIT_DIGITS = 40
 
 
+class MissingFile(EngineUnusable):
+    """A file that is not where it was looked for; something else may do."""
+
+
 def is_commit(revision: str | None) -> bool:
     """Tells whether a revision names one commit for good: 40 hexadecimal digits."""
     return (
@@ -78,9 +82,9 @@ def download(
             f"({_told(error.__context__ or error)}): allow the network, or give a folder that "
             f"holds {' and '.join(names)}"
         )
-        raise EngineUnusable(trouble) from error
+        raise MissingFile(trouble) from error
     except errors.EntryNotFoundError as error:
-        raise EngineUnusable(f"--model {model}: {page} holds no {' or '.join(names)}") from error
+        raise MissingFile(f"--model {model}: {page} holds no {' or '.join(names)}") from error
     except errors.HFValidationError as error:
         trouble = (
             f"--model {model}: there is no such folder, and it is no hub id, which looks like "

@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig
 
 from .folding import fold_batchnorm
 from .matting_output import MattingOutput
-from .weights import load_exactly, locate_weights, read_weights
+from .published import PublishedModel
+from .weights import Access
 
 SHALLOW_DILATIONS = (1, 2, 4, 8)
 """Dilations of the block that keeps its resolution, on the way down; the way up mirrors them."""
@@ -94,16 +95,14 @@ class ISNetConfig(PretrainedConfig):
     model_type = "alphabeam_isnet"
 
 
-class ISNet(PreTrainedModel):
-    """The network, for inference.
+class ISNet(PublishedModel):
+    """The network.
 
     Of the six maps that training supervises only the first is computed; the others' parameters are
-    held because the published files have them. All keep their published names until `fuse`.
+    held because the published files have them.
     """
 
     config_class = ISNetConfig
-    base_model_prefix = ""
-    main_input_name = "pixel_values"
 
     def __init__(self, config: ISNetConfig) -> None:
         super().__init__(config)
@@ -121,44 +120,34 @@ class ISNet(PreTrainedModel):
         self.stage1d = ResidualU(128, 16, 64, 7)
         for i, channels in enumerate((64, 64, 128, 256, 512, 512), 1):
             self.add_module(f"side{i}", nn.Conv2d(channels, 1, 3, padding=1))
-        self.fused = False
         self.post_init()
         self.requires_grad_(False).eval()
-
-    def _init_weights(self, module: nn.Module) -> None:
-        """Leaves every layer with PyTorch's own initialisation, made when it was built."""
 
     @classmethod
     def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
         cls,
         name_or_path: str | os.PathLike[str],
         *,
-        revision: str | None = None,
-        token: str | bool | None = None,
-        cache_dir: str | os.PathLike[str] | None = None,
-        local_files_only: bool = False,
+        dtype: torch.dtype | str | None = None,
+        torch_dtype: torch.dtype | str | None = None,
+        device_map: object = None,
+        **access: Any,
     ) -> ISNet:
-        """Loads published or saved weights, in float32, on the CPU.
+        """Loads published or saved weights; in float32, on the CPU, unless told otherwise.
 
         Args:
           name_or_path: a folder with `model.safetensors`, or a hub id.
-          revision, token, cache_dir, local_files_only: as in `weights.locate_weights`.
+          dtype, torch_dtype, device_map: as in `published.PublishedModel.load_published`.
+          access: `revision`, `token` and so on, as in `weights.Access`.
 
         Raises:
           ValueError: the names or shapes are not exactly those of the network.
           OSError: the file cannot be had.
         """
-        path = locate_weights(
-            name_or_path,
-            revision=revision,
-            token=token,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
+        hub = Access(**access)
+        return cls.load_published(
+            name_or_path, hub, lambda _: ISNetConfig(), dtype or torch_dtype, device_map
         )
-        with torch.device("meta"):
-            model = cls(ISNetConfig())
-        load_exactly(model, read_weights(path), path)
-        return model
 
     def fuse(self) -> ISNet:
         """Folds the batch norms and drops the unused maps, in place; returns itself.
@@ -174,16 +163,6 @@ class ISNet(PreTrainedModel):
             self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
             self.fused = True
         return self
-
-    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
-        """Saves as transformers does, under the published names.
-
-        Raises:
-          RuntimeError: `fuse` has replaced the published parameters.
-        """
-        if self.fused:
-            raise RuntimeError("a fused ISNet has no published weights: save it before fuse()")
-        super().save_pretrained(*args, **kwargs)
 
     @torch.no_grad()
     def forward(self, pixel_values: Tensor) -> MattingOutput:

@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 from .. import storage
 from .contract import EngineUnusable
-from .hub import DEFAULT_BRANCH, download
+from .hub import DEFAULT_BRANCH, MissingFile, download
+from .weight_files import INDEX, WEIGHTS, pieces_of
 
 CACHE_VARIABLE = "ALPHABEAM_CACHE"
 """Environment variable: the folder for copies of remote weights (~/.cache/alphabeam)."""
@@ -36,15 +37,42 @@ class ModelFiles:
     folder: Path
     commit: str = ""
 
-    def revision(self, name: str) -> str:
-        """Says which state of a file this is: the commit, or `sha256:` and 16 digits."""
+    def revision(self, *names: str) -> str:
+        """Says which state of files this is: the commit, or `sha256:` and 16 digits."""
         if self.commit:
             return self.commit
         digest = hashlib.sha256()
-        with open(self.folder / name, "rb") as file:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
+        for name in names:
+            with open(self.folder / name, "rb") as file:
+                while chunk := file.read(_CHUNK):
+                    digest.update(chunk)
         return f"sha256:{digest.hexdigest()[:16]}"
+
+
+def fetch_weights(
+    model: str, revision: str | None, names: Sequence[str] = (), optional: Sequence[str] = ()
+) -> ModelFiles:
+    """Brings a model's weights here, once a machine, in the one file or the pieces that they are in.
+
+    Args:
+      model, revision, optional: as in `fetch_files`.
+      names: what else is needed.
+
+    Raises:
+      EngineUnusable: they cannot be had; the message says in one line what would do.
+    """
+    try:
+        return fetch_files(model, revision, (WEIGHTS, *names), optional)
+    except MissingFile as missing:
+        try:
+            index = fetch_files(model, revision, (INDEX,))
+        except EngineUnusable:
+            raise missing from None
+    try:
+        pieces = pieces_of((index.folder / INDEX).read_bytes())
+    except ValueError as error:
+        raise EngineUnusable(f"--model {model}: {error}") from error
+    return fetch_files(model, index.commit or revision, (*pieces, INDEX, *names), optional)
 
 
 def fetch_files(
@@ -74,7 +102,7 @@ def fetch_files(
     folder = Path(storage.local_path(model))
     for name in names:
         if not (folder / name).is_file():
-            raise EngineUnusable(f"--model {model}: the folder holds no {name}{_instead(folder)}")
+            raise MissingFile(f"--model {model}: the folder holds no {name}{_instead(folder)}")
     return ModelFiles(folder)
 
 
@@ -82,7 +110,7 @@ def _instead(folder: Path) -> str:
     """Names weights that a folder holds in another form, and what would make them of use."""
     pieces = sorted(path.name for path in folder.glob("*-of-*.safetensors"))
     if pieces:
-        return f", but {pieces[0]} and so on: its {len(pieces)} pieces have to be one file"
+        return f", but {pieces[0]} and so on, of which there must be an index, {INDEX}"
     pickles = sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLES)
     if not pickles:
         return ""
@@ -160,7 +188,7 @@ def _guarded(model: str, action: Callable[[], Result]) -> Result:
     try:
         return action()
     except FileNotFoundError as error:
-        raise EngineUnusable(f"--model {model}: there is no {error.args[-1]}") from error
+        raise MissingFile(f"--model {model}: there is no {error.args[-1]}") from error
     except Exception as error:
         told = " ".join(str(error).split())[:300]
         trouble = f"--model {model} cannot be read: {type(error).__name__}: {told}"

@@ -4,50 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
 from PIL import Image
-from scipy.special import expit
 
 from ..errors import EngineError
-from ..mask_stats import confidence
 from .contract import EngineUnusable, Matte
 from .model_files import fetch_file
+from .onnx_reading import ACTIVATIONS, MaskReading
+from .onnx_session import find_provider, open_session
+from .onnx_signature import Side, mask_output, picture_input
 from .preprocessing import IMAGENET, Triple
-
-if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
-
-ACTIVATIONS = ("auto", "sigmoid", "none")
-
-# Where a device's work is done in onnxruntime.
-_PROVIDERS = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "mps": "CoreMLExecutionProvider",
-}
-
-_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
-
-# What outputs of masks are divided by. Whole numbers of other types are classes and no masks.
-_OUTPUT_SCALES = {
-    **dict.fromkeys((*_TYPES, "tensor(double)", "tensor(bool)"), 1),
-    "tensor(uint8)": 255,
-}
 
 
 @dataclass(kw_only=True)
 class OnnxEngine:
     """A network from an ONNX file: input (B, 3, H, W), output (B, 1, h, w) or (B, h, w).
 
-    Outputs are probabilities or logits in floating point, or uint8 levels of 0 to 255.
+    Colours and classes may also come last. Inputs are floats, or uint8 pixels that the file
+    normalises itself; outputs are probabilities or logits in floating point, or uint8 levels of
+    0 to 255. Several channels of an output are classes.
 
     What published files want: U²-Net `--resolution 320 --onnx_scale max`; IS-Net and RMBG-1.4
-    `--resolution 1024 --onnx_mean 0.5,0.5,0.5 --onnx_std 1,1,1`; BiRefNet and RMBG-2.0
-    `--resolution 1024`.
+    `--resolution 1024 --onnx_mean 0.5,0.5,0.5 --onnx_std 1,1,1`; MODNet `--resolution 512
+    --onnx_mean 0.5,0.5,0.5 --onnx_std 0.5,0.5,0.5`; BiRefNet and RMBG-2.0 `--resolution 1024`.
 
     After `load`, `revision`, `device`, `dtype` and `batch_size` say what is real.
 
@@ -59,8 +41,10 @@ class OnnxEngine:
       onnx_mean, onnx_std: red, green and blue, after the division by `onnx_scale`.
       onnx_scale: what pictures are divided by: a number, or `max` for their own maximum.
       onnx_output: name or index of the output.
-      onnx_activation: `sigmoid` for an output of logits, `none` for one of probabilities, `auto` to
-        find out: probabilities of three test pictures lie in 0..1, logits do not.
+      onnx_activation: `sigmoid` for an output of logits, `softmax` for one of classes' logits,
+        `none` for one of probabilities, `auto` to find out: probabilities of three test pictures
+        lie in 0..1, logits do not.
+      subject_labels: numbers of the classes that make the subject; None for the second of two.
     """
 
     model: str = ""
@@ -72,6 +56,7 @@ class OnnxEngine:
     onnx_scale: str | float = 255.0
     onnx_output: str | int = 0
     onnx_activation: str = "auto"
+    subject_labels: str | Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         if not self.model:
@@ -85,6 +70,7 @@ class OnnxEngine:
             raise ValueError(
                 f"--onnx_activation {self.onnx_activation}: it can be {', '.join(ACTIVATIONS)}"
             )
+        self._reading = MaskReading(self.onnx_activation, _classes(self.subject_labels))
         if self.resolution is not None and self.resolution < 1:
             raise ValueError(f"--resolution {self.resolution}: it can be 1 pixel and more")
         self.dtype, self.revision = "", ""
@@ -108,6 +94,7 @@ class OnnxEngine:
             "onnx_scale": self.onnx_scale,
             "onnx_output": self.onnx_output,
             "onnx_activation": self.onnx_activation,
+            "subject_labels": self._reading.subject,
         }
 
     def load(self) -> None:
@@ -117,17 +104,15 @@ class OnnxEngine:
           EngineUnusable: it is not there, or no network of this kind.
         """
         self._open()
-        self._sigmoid = self._gives_logits()
+        self._logits = self._gives_logits()
 
     def _open(self) -> None:
-        provider, number = _provider(self.device)
+        provider = find_provider(self.device)
         files, name = fetch_file(self.model)
-        self._session = self._opened(files.folder / name, provider, number)
-        kind = next(kind for kind, known in _PROVIDERS.items() if known == provider)
-        self.device = f"cuda:{number}" if kind == "cuda" else kind
+        self._session = open_session(self.model, files.folder / name, provider)
+        self.device = provider.device
         self.revision = files.revision(name)
-        self._read_input()
-        self._output = self._find_output()
+        self._read_signature()
 
     def predict(self, pictures: list[np.ndarray]) -> list[Matte | EngineError]:
         """Gives each picture's matte: float32, of the network's own size."""
@@ -135,87 +120,56 @@ class OnnxEngine:
         mattes: list[Matte | EngineError] = []
         for first in range(0, len(pictures), self.batch_size):
             for values in self._run(pictures[first : first + self.batch_size]):
-                mattes.append(self._matte(values))
+                mattes.append(self._reading.matte(values, self._logits))
         return mattes
 
-    def _matte(self, values: np.ndarray) -> Matte | EngineError:
-        if not np.isfinite(values).all():  # an overflow never passes for certainty
-            return EngineError("not_finite", "the network gave NaN or inf")
-        probabilities = expit(values) if self._sigmoid else values
-        if not self._sigmoid and (values.min() < 0 or values.max() > 1):
-            return EngineError(
-                "bad_matte",
-                f"the output runs from {values.min():.3g} to {values.max():.3g}, so these are not "
-                f"probabilities; --onnx_activation sigmoid makes probabilities of logits",
-            )
-        return Matte(probabilities, confidence(probabilities))
-
     def _run(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
-        """Runs at most `batch_size` pictures; gives the raw output, float32 (B, h, w)."""
-        batch = np.stack([self._prepared(picture) for picture in pictures])
+        """Runs at most `batch_size` pictures; gives the raw output, float32 (B, C, h, w)."""
+        batch = self._input.arranged([self._prepared(picture) for picture in pictures])
         if len(batch) < self._least:
             padding = np.zeros((self._least - len(batch), *batch.shape[1:]), batch.dtype)
             batch = np.concatenate((batch, padding))
-        (result,) = self._session.run([self._output], {self._input: batch})
-        maps = np.asarray(result)[: len(pictures)].astype(np.float32, copy=False)
-        if maps.ndim == 4 and maps.shape[1] == 1:
-            maps = maps[:, 0]
-        if maps.ndim != 3 or len(maps) != len(pictures):
+        (result,) = self._session.run([self._output.name], {self._input.name: batch})
+        maps = self._output.maps(result)[: len(pictures)]
+        if maps.ndim != 4 or len(maps) != len(pictures):
             raise EngineUnusable(
                 f"--onnx_output {self.onnx_output}: the output has the shape "
-                f"{maps.shape}; a mask has (batch, 1, height, width)"
+                f"{np.asarray(result).shape}; a mask has (batch, 1, height, width)"
             )
-        return maps if self._output_scale == 1 else maps / self._output_scale
+        self._reading.check(maps.shape[1], self.onnx_output)
+        return maps
 
     def _prepared(self, picture: np.ndarray) -> np.ndarray:
-        """Resizes as Pillow does and normalises; gives (3, H, W)."""
+        """Resizes as Pillow does and, where the file does not, normalises; gives (H, W, 3)."""
         size = self._size[1], self._size[0]
         small = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR))
+        if self._input.dtype is np.uint8:
+            return small
         scale = self._scale or max(int(small.max()), 1)
         levels = (np.arange(256)[:, None] / scale - self._mean) / self._std
-        values = cv2.LUT(small, levels.astype(np.float32)[:, None])
-        return values.transpose(2, 0, 1).astype(self._type)
+        return cv2.LUT(small, levels.astype(np.float32)[:, None])
 
-    def _opened(self, path: Path, provider: str, number: int) -> InferenceSession:
-        import onnxruntime
-
-        options = {"device_id": str(number)} if provider == _PROVIDERS["cuda"] else {}
-        settings = onnxruntime.SessionOptions()
-        settings.log_severity_level = 4  # what goes wrong is raised as well
-        try:
-            session = onnxruntime.InferenceSession(
-                str(path), settings, providers=[(provider, options)]
-            )
-        except Exception as error:
-            told = " ".join(str(error).split())[:300]
-            if "NOT_IMPLEMENTED" in told:
-                told += f"; onnxruntime here is {onnxruntime.__version__}, newer ones know more"
-            raise EngineUnusable(f"--model {self.model}: no usable ONNX file: {told}") from error
-        if session.get_providers()[0] != provider:
+    def _read_signature(self) -> None:
+        taken = picture_input(self.model, self._session.get_inputs())
+        if taken.dtype is np.uint8 and not self._normalises_as_usual():
             raise EngineUnusable(
-                f"--device {self.device}: onnxruntime could not start its {provider}, whose "
-                f"libraries are missing; use --device cpu"
+                f"--model {self.model}: takes pixels as uint8 and normalises them itself, so that "
+                f"--onnx_mean, --onnx_std and --onnx_scale have nothing to do"
             )
-        return session
-
-    def _read_input(self) -> None:
-        inputs = self._session.get_inputs()
-        if len(inputs) != 1 or inputs[0].type not in _TYPES or not _channels_first(inputs[0].shape):
-            described = ", ".join(f"{one.name} {one.type} {one.shape}" for one in inputs)
-            raise EngineUnusable(
-                f"--model {self.model}: takes {described}; it must take one float tensor of shape "
-                f"(batch, 3, height, width)"
-            )
-        self._input, self._type = inputs[0].name, _TYPES[inputs[0].type]
-        self.dtype = np.dtype(self._type).name
-        fixed, _, *size = inputs[0].shape
-        self._size = tuple(self._side(side) for side in size)
-        self._least = fixed if isinstance(fixed, int) else 1
-        if isinstance(fixed, int) and self.batch_size not in (None, fixed):
+        self._input, self.dtype = taken, np.dtype(taken.dtype).name
+        self._size = (self._side(taken.height), self._side(taken.width))
+        fixed = taken.batch if isinstance(taken.batch, int) else None
+        self._least = fixed or 1
+        if fixed and self.batch_size not in (None, fixed):
             raise EngineUnusable(f"--batch_size {self.batch_size}: the file is made for {fixed}")
         self.batch_size = self.batch_size or self._least
+        outputs = self._session.get_outputs()
+        self._output = mask_output(str(self.onnx_output), outputs, taken.channels_last)
 
-    def _side(self, said: int | str | None) -> int:
+    def _normalises_as_usual(self) -> bool:
+        return (self._mean, self._std, self._scale) == (IMAGENET.mean, IMAGENET.std, 255)
+
+    def _side(self, said: Side) -> int:
         if not isinstance(said, int):
             if self.resolution is None:
                 raise EngineUnusable(
@@ -228,24 +182,6 @@ class OnnxEngine:
             )
         return said
 
-    def _find_output(self) -> str:
-        outputs = self._session.get_outputs()
-        names = [output.name for output in outputs]
-        asked = str(self.onnx_output)
-        if asked in names:
-            output = outputs[names.index(asked)]
-        elif asked.removeprefix("-").isdecimal() and -len(names) <= int(asked) < len(names):
-            output = outputs[int(asked)]
-        else:
-            raise EngineUnusable(f"--onnx_output {asked}: the file has {', '.join(names)}")
-        if output.type not in _OUTPUT_SCALES:
-            raise EngineUnusable(
-                f"--onnx_output {asked}: {output.name} is {output.type}; a mask is of floats, or of "
-                f"levels as uint8"
-            )
-        self._output_scale = _OUTPUT_SCALES[output.type]
-        return output.name
-
     def _gives_logits(self) -> bool:
         """Tries the network: on noise, and where nothing was said on black and on white, too.
 
@@ -256,7 +192,7 @@ class OnnxEngine:
         for test in (noise, np.zeros_like(noise), np.full_like(noise, 255)):
             values = self._try(test)
             if self.onnx_activation != "auto":
-                return self.onnx_activation == "sigmoid"
+                return self.onnx_activation != "none"
             if values.min() < 0 or values.max() > 1:
                 return True
         return False
@@ -275,37 +211,8 @@ class OnnxEngine:
             ) from error
 
 
-def _channels_first(shape: Sequence[int | str | None]) -> bool:
-    """Tells whether an input's shape can be (batch, 3, height, width)."""
-    if len(shape) != 4:
-        return False
-    return shape[1] == 3 or not (isinstance(shape[1], int) or shape[3] == 3)
-
-
 def _noise(size: tuple[int, ...]) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-
-
-def _provider(device: str) -> tuple[str, int]:
-    """Finds where a device's work is done, and its number.
-
-    Raises:
-      EngineUnusable: onnxruntime does not have it here.
-    """
-    import onnxruntime
-
-    there = onnxruntime.get_available_providers()
-    if device == "auto":
-        device = "cuda" if _PROVIDERS["cuda"] in there else "cpu"
-    kind, _, number = device.partition(":")
-    if kind not in _PROVIDERS or not (number or "0").isdecimal():
-        raise EngineUnusable(f"--device {device}: it can be auto, cpu, cuda, cuda:N or mps")
-    if _PROVIDERS[kind] not in there:
-        raise EngineUnusable(
-            f"--device {device}: onnxruntime here has {', '.join(there)} only; use --device cpu, "
-            f"or install onnxruntime-gpu for CUDA"
-        )
-    return _PROVIDERS[kind], int(number or 0)
 
 
 def _triple(flag: str, given: str | Sequence[float]) -> Triple:
@@ -317,6 +224,17 @@ def _triple(flag: str, given: str | Sequence[float]) -> Triple:
     if not np.isfinite((red, green, blue)).all():
         raise ValueError(f"--{flag} {given}: none of the three can be infinite or no number")
     return red, green, blue
+
+
+def _classes(given: str | Sequence[int] | None) -> list[int] | None:
+    parts = given.split(",") if isinstance(given, str) else given
+    try:
+        return None if parts is None else sorted({int(part) for part in parts})
+    except ValueError:
+        raise ValueError(
+            f"--subject_labels {given}: an ONNX file has no names for its classes, so these are "
+            f"numbers, as in 1,2"
+        ) from None
 
 
 def _scale(given: str | float) -> float | None:

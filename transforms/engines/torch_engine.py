@@ -11,13 +11,12 @@ import numpy as np
 
 from ..errors import EngineError
 from .contract import EngineUnusable, Matte
-from .model_files import ModelFiles, fetch_files
+from .model_files import ModelFiles, fetch_weights
 from .preprocessing import IMAGENET, Preprocessing, multiple_of
+from .weight_files import weight_names
 
 if TYPE_CHECKING:
     from torch import nn
-
-WEIGHTS = "model.safetensors"
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -79,7 +78,8 @@ class TorchEngine(ABC):
         from .devices import find_device
 
         find_device(self.device)
-        self._network()
+        network, _ = self._network()
+        self.try_out(network)
 
     def settings(self) -> dict[str, Any]:
         """Gives the options that decide what the mattes are."""
@@ -103,6 +103,7 @@ class TorchEngine(ABC):
         dtype = choose_dtype(self.dtype, device)
         network, self.revision = self._network()
         self._runner = TorchRunner(network, device, dtype, self.preprocessing, self.working_size)
+        self.try_out(network)
         self._runner.prepare(self.usual_size(), self.batch_size, self.compile)
         self.device, self.dtype = str(device), str(dtype).removeprefix("torch.")
         self.batch_size = self._runner.batch_size
@@ -123,15 +124,25 @@ class TorchEngine(ABC):
         """Loads the network, and says which state of the weights it has."""
         files = self.files()
         try:
-            return self.network(files), files.revision(WEIGHTS)
+            return self.network(files), files.revision(*weight_names(files.folder))
         except EngineUnusable:
             raise
         except ValueError as error:
             raise EngineUnusable(f"--model {self.model}: {error}") from error
 
+    def try_out(self, network: nn.Module) -> None:  # noqa: B027 - the weights of most show all
+        """Puts a first picture through, where what a network takes shows in no other way.
+
+        Args:
+          network: on the device that it is to run on, or, for a check, on the CPU.
+
+        Raises:
+          EngineUnusable: it does not pass.
+        """
+
     def files(self) -> ModelFiles:
         """Brings the model's files here."""
-        return fetch_files(self.model, self.revision, (WEIGHTS,))
+        return fetch_weights(self.model, self.revision)
 
     def usual_size(self) -> tuple[int, int]:
         """Gives height and width of what the network sees, where all pictures are the same."""

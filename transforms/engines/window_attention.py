@@ -149,7 +149,7 @@ def window_attention_plain(
             padded = qkv_bias.repeat(group.count * places, 1)
             padded[group.slots] = qkv
             qkv = padded
-        q, k, v = qkv.view(group.count, places, 3, heads, -1).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.view(group.count, places, 3, heads, channels // heads).permute(2, 0, 3, 1, 4)
         bias = position_bias
         if group.mask is not None:
             bias = bias.masked_fill(~group.mask, float("-inf"))
