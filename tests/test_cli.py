@@ -38,11 +38,6 @@ def refusal(capsys, *arguments):
         (["--engine", "stub_engines:Missing"], "stub_engines:Missing"),
         (["--engine", "nosuchmodule:Engine"], "nosuchmodule"),
         (["--output_format", "jpg"], "--background"),
-        (
-            ["--output_quality", "80"],
-            "--output_quality 80 is of webp and jpg, and output_format is png",
-        ),
-        (["--crop_margin", "8"], "--crop_margin 8 is kept around the box of crop_to_bbox"),
         (["--gpu", "nvidia-l4"], "--gpu nvidia-l4 is of workers on Dataflow: give --runner Data"),
         (["--package_in_image"], "--package_in_image is of workers on Dataflow: give --runner"),
         (["--background", "bleu"], "bleu"),

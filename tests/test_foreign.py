@@ -258,8 +258,6 @@ class TestRows:
                 "batch_size is for engines that run here",
             ),
             ({"engine": "fal_bria"}, "did you mean 'fal-bria'"),
-            ({"output_quality": 80}, "^output_quality 80 is of webp and jpg"),
-            ({"crop_margin": 8}, "^crop_margin 8 is kept around the box of crop_to_bbox"),
             (
                 {"engine": "fal-bria", "ledger": "x", "api_key": "the-key-itself"},
                 "takes a reference",

@@ -16,7 +16,6 @@ from .mask_stats import MaskStats, mask_stats
 from .png import encode_grey, encode_rgb, encode_rgba
 
 _FORMATS = ("png", "webp", "jpg")
-_USUAL_QUALITY = 90
 _BEYOND = 1e-3  # how far rounding may carry an engine's alpha out of 0..1
 _STRIP = 1 << 17  # pixels composited in one go: scratch stays small and in cache
 
@@ -48,8 +47,7 @@ class ComposeSettings:
       save_mask: also encode the matte, as an 8-bit grey PNG.
 
     Raises:
-      ValueError: a value is out of its range, `jpg` has no background, or a value has nothing that it
-        is for.
+      ValueError: a value is out of its range, or `jpg` has no background.
     """
 
     refine_foreground: bool = False
@@ -59,7 +57,7 @@ class ComposeSettings:
     preserve_alpha: bool = False
     alpha_threshold: float | None = None
     output_format: Literal["png", "webp", "jpg"] = "png"
-    output_quality: int = _USUAL_QUALITY
+    output_quality: int = 90
     save_mask: bool = False
 
     def __post_init__(self) -> None:
@@ -73,16 +71,6 @@ class ComposeSettings:
             raise ValueError(f"output_quality must be 1..100, got {self.output_quality}")
         if self.crop_margin < 0:
             raise ValueError(f"crop_margin must be 0 or more pixels, got {self.crop_margin}")
-        if self.crop_margin and not self.crop_to_bbox:
-            raise ValueError(
-                f"crop_margin {self.crop_margin} is kept around the box of crop_to_bbox, which is not "
-                f"given: give both, or neither"
-            )
-        if self.output_quality != _USUAL_QUALITY and self.output_format == "png":
-            raise ValueError(
-                f"output_quality {self.output_quality} is of webp and jpg, and output_format is png: "
-                f"give another format, or leave it out"
-            )
         if self.alpha_threshold is not None:
             _check_threshold("alpha_threshold", self.alpha_threshold)
         if self.background is not None:
