@@ -24,12 +24,13 @@ def test_a_named_value_goes_to_its_engine_and_a_plain_one_to_all_that_know_it() 
     got = shares(
         "--engine", "hf,onnx,grabcut", "--model", "onnx=u2net.onnx", "--model", "hf=owner/name",
         "--resolution", "onnx=320", "--resolution", "grabcut=128", "--device", "cpu",
-        "--subject_labels", "dog", "--onnx_scale", "max",
+        "--subject_labels", "1", "--onnx_scale", "max",
     )  # fmt: skip
     assert got["hf"]["model"] == "owner/name"
     assert got["onnx"]["model"] == "u2net.onnx"
     assert [got[name]["resolution"] for name in ("hf", "onnx", "grabcut")] == [None, 320, 128]
-    assert got["hf"]["subject_labels"] == ["dog"]
+    assert got["hf"]["subject_labels"] == ["1"]
+    assert got["onnx"]["subject_labels"] == [1]
     assert "onnx_scale" not in got["hf"]
 
 
