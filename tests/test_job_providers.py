@@ -127,6 +127,19 @@ def test_a_chain_falls_over_to_the_next_engine_by_row(tmp_path):
         assert len(rows) == 4
 
 
+def test_a_chain_asks_nobody_else_for_what_may_have_been_paid_for(tmp_path):
+    way = WAYS["runware-bria sync"]
+    with way.open(Faults({"submit": ["drop_after"] + ["402"] * 9})) as standin:
+        manifest = manifest_for(way, standin, tmp_path, 3)
+        flags = flags_for(way, standin, "--provider_concurrency=1")
+        engine = ["--engine", "runware-bria,stub_engines:Disc"]
+        assert run(manifest, tmp_path / "out", *flags, engine=engine) == 0
+        (error,) = errors_of(tmp_path / "out")
+        assert (error["error"], error["retryable"]) == ("ambiguous", True)
+        assert [row["engine"] for row in rows_of(tmp_path / "out")] == ["stub_engines:Disc"] * 2
+        assert len(standin.bills) == 1
+
+
 def test_doubtful_cutouts_are_escalated_and_the_row_says_so(tmp_path):
     way = WAYS["runware-bria async"]
     with way.open() as standin:

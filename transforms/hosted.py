@@ -133,7 +133,8 @@ def _cut_out(
             raise
         if stops:  # later pictures may be in the ledger, or still to be polled for
             return error
-        trouble = EngineError("provider_stopped", str(error), retryable=True)
+        kind = messages.Trouble.AMBIGUOUS.value if error.maybe_billed else "provider_stopped"
+        trouble = EngineError(kind, str(error), retryable=True)
         return Failure(bare, trouble, provider.adapter.name, seconds)
     except Exception as error:  # noqa: BLE001 - one picture's trouble never ends the unit
         trouble = EngineError(type(error).__name__, f"{provider.adapter.name}: {error}")

@@ -18,7 +18,13 @@ class ProviderError(EngineError):
     """
 
     def __init__(
-        self, provider: str, failed: Failed, attempts: int, *, ended: bool = False
+        self,
+        provider: str,
+        failed: Failed,
+        attempts: int,
+        *,
+        ended: bool = False,
+        repeatable: bool = False,
     ) -> None:
         """Describe it.
 
@@ -28,11 +34,12 @@ class ProviderError(EngineError):
           attempts: how many submits there were.
           ended: whether the attempt is closed in the ledger, so that another run would have to
             submit anew.
+          repeatable: whether another run may send the same submit again without paying twice.
         """
         if ended:
             retryable = not failed.billed and failed.trouble is not Trouble.REJECTED_INPUT
         else:
-            retryable = failed.trouble in _PASSING
+            retryable = repeatable or failed.trouble in _PASSING
         super().__init__(
             failed.trouble.value,
             f"{provider}: {failed.message}",
@@ -54,7 +61,10 @@ class ProviderStoppedError(Exception):
       provider: its name.
       trouble: `AUTH`, or `EXHAUSTED_BUDGET`: then open jobs are still polled for.
       reason: one line.
+      maybe_billed: the picture for which this was raised may have been paid for.
     """
+
+    maybe_billed = False
 
     def __init__(self, provider: str, trouble: Trouble, reason: str) -> None:
         super().__init__(provider, trouble, reason)

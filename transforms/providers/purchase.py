@@ -46,6 +46,7 @@ class Purchase:
         self._fresh: tuple[bytes, Output] | None = None
         self._copy = StagedCopy(lane, job.picture, name)
         self._sent = job.picture
+        self._maybe_billed = False
 
     async def run(self) -> Result:
         """Gets the picture.
@@ -64,6 +65,9 @@ class Purchase:
             try:
                 while not isinstance(entry, Bought):
                     entry = await self._step(entry)
+            except ProviderStoppedError as error:
+                error.maybe_billed = self._maybe_billed
+                raise
             finally:
                 # What is still reserved may have been spent: it stays counted.
                 await self._reservation.settle(self._reservation.usd)
@@ -72,6 +76,8 @@ class Purchase:
         return self._result(entry, *fresh, reused=False)
 
     async def _step(self, entry: Entry) -> Entry:
+        is_sent = isinstance(entry, Intent) and entry.sent
+        self._maybe_billed = is_sent or isinstance(entry, Open)
         if isinstance(entry, Vacant):
             return await self._open(entry)
         if isinstance(entry, Intent):
@@ -123,15 +129,17 @@ class Purchase:
             assert isinstance(outcome, Failed)
             if outcome.trouble not in (Trouble.RATE_LIMITED, Trouble.RETRYABLE):
                 return await self._refused(intent, outcome)
-            intent = await lane.blocking(
-                self._ledger.renew, self._name, intent, sent=outcome.billed
-            )
+            # What is said of this submit says nothing of one before it whose answer was lost.
+            self._maybe_billed = self._maybe_billed or outcome.billed
+            # Where the same id may be sent again, it is, whatever was said of it.
+            sent = self._maybe_billed or lane.adapter.idempotent
+            intent = await lane.blocking(self._ledger.renew, self._name, intent, sent=sent)
             limit = lane.timing.deadline
             if outcome.trouble is Trouble.RETRYABLE:
                 limit = lane.timing.retry_for
             if time.monotonic() - started > limit:
                 await self._let_go(intent)
-                raise ProviderError(lane.adapter.name, outcome, intent.attempt)
+                raise self._given_up(intent, outcome)
             try:
                 await lane.rest(tries)
                 turn = await lane.pace.turn()
@@ -141,6 +149,16 @@ class Purchase:
                 raise
             tries += 1
             intent = await lane.blocking(self._ledger.renew, self._name, intent, sent=True)
+
+    def _given_up(self, intent: Intent, failed: Failed) -> ProviderError:
+        """Makes the error of a submit that was repeated for as long as it may be."""
+        if self._maybe_billed:
+            told = (
+                f"{failed.message}; it may have been accepted: another run sends the same id again"
+            )
+            failed = replace(failed, trouble=Trouble.AMBIGUOUS, message=told, billed=True)
+        name = self._lane.adapter.name
+        return ProviderError(name, failed, intent.attempt, repeatable=self._maybe_billed)
 
     async def _post(self, intent: Intent | Open, turn: float) -> Outcome:
         submission = await self._submission(intent)
@@ -156,9 +174,13 @@ class Purchase:
 
     async def _refused(self, intent: Intent, failed: Failed) -> Entry:
         if failed.trouble is Trouble.AMBIGUOUS:
+            self._maybe_billed = True
             return await self._find(intent)
         if failed.trouble in (Trouble.AUTH, Trouble.EXHAUSTED_BUDGET):
-            await self._lose(intent, failed, accepted=False)
+            if self._maybe_billed:
+                await self._let_go(intent)
+            else:
+                await self._lose(intent, failed, accepted=False)
             raise self._lane.stop(failed).again()
         failed = await looked_at(self._lane, self._sent, failed)
         return await self._lose(intent, failed, accepted=True)
@@ -278,6 +300,7 @@ class Purchase:
 
     async def _lose(self, entry: Intent | Open, failed: Failed, *, accepted: bool) -> Entry:
         self._reopening.closed(entry.attempt)
+        self._maybe_billed = failed.billed
         await self._reservation.settle(self._reservation.usd if failed.billed else 0.0)
         end = await self._lane.blocking(
             self._ledger.lose, self._name, entry, failed, accepted=accepted
@@ -290,7 +313,7 @@ class Purchase:
 
     async def _let_go(self, intent: Intent) -> None:
         """Leaves an attempt to whoever comes next."""
-        if not intent.sent:
+        if not self._maybe_billed:
             await self._reservation.settle(0.0)
         await self._lane.blocking(self._ledger.let_go, self._name, intent)
 

@@ -213,6 +213,7 @@ _SERVER = ("Unavailable", "ServerError", "unknownError")
 
 # Statuses that say what is wrong whatever the code is.
 _REFUSED = (401, 402, 403, 429)
+_WAITED = 504
 
 T = TypeVar("T")
 
@@ -234,7 +235,10 @@ def _unanswered(outcome: T) -> T | Failed:
 def _failure(response: HttpResponse, error: Any) -> Failed | Unsettled:
     """Reads an entry of `errors`, for the whole request or for one task."""
     if response.status >= 500:
-        return reading.refused(Trouble.RETRYABLE, _message(error, response))
+        # Who waited too long (504) need not have given the task up.
+        return Failed(
+            Trouble.RETRYABLE, _message(error, response), billed=response.status == _WAITED
+        )
     if response.status in _REFUSED:
         return _http_failure(response, error)
     return _task_failure(error, response)
@@ -282,7 +286,8 @@ def _http_failure(response: HttpResponse, error: Any = None) -> Failed:
         return reading.refused(Trouble.EXHAUSTED_BUDGET, message)
     if response.status == 429:
         return reading.limited(response, message)
-    return reading.refused(Trouble.RETRYABLE, message)
+    # Who does not speak Runware's language may have passed the task on before.
+    return Failed(Trouble.RETRYABLE, message)
 
 
 def _message(error: Any, response: HttpResponse | None) -> str:

@@ -1,0 +1,94 @@
+"""Submits of which nobody knows whether they were accepted, and what must not be concluded then."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from service import is_right, job_for
+from standins.faults import Faults
+from standins.kinds import QUICK, WAYS
+
+from alphabeam.transforms.providers.driver import Provider
+from alphabeam.transforms.providers.errors import ProviderError, ProviderStoppedError
+
+RUNWARE = ["runware-bria sync", "runware-bria async"]
+
+
+def tasks_of(standin) -> set[str]:
+    """Gives the ids under which pictures were submitted to Runware."""
+    tasks = [request.document[0] for request in standin.seen if request.path == "/v1"]
+    return {task["taskUUID"] for task in tasks if task["taskType"] == "removeBackground"}
+
+
+@pytest.mark.parametrize("label", RUNWARE)
+@pytest.mark.parametrize("fault", ["after:504", "garbage", "drop_after"])
+def test_runware_gets_the_same_task_again_from_the_next_run(label, fault, tmp_path):
+    way = WAYS[label]
+    timing = replace(QUICK, retry_for=0.0)
+    with way.open(Faults({"submit": [fault]})) as standin:
+        settings, job = way.settings(standin, tmp_path, timing=timing), job_for(way, standin)
+        with Provider(settings) as provider:
+            with pytest.raises(ProviderError, match="sends the same id again") as caught:
+                provider.cut_out(job)
+            assert (caught.value.kind, caught.value.retryable) == ("ambiguous", True)
+            assert provider.spent_usd == pytest.approx(0.018)
+        with Provider(settings) as provider:
+            assert is_right(provider.cut_out(job))
+        assert (len(tasks_of(standin)), len(standin.bills)) == (1, 1)
+
+
+@pytest.mark.parametrize("label", RUNWARE)
+def test_runware_saying_that_it_failed_does_not_make_a_task_another(label, tmp_path):
+    way = WAYS[label]
+    timing = replace(QUICK, retry_for=0.0)
+    with way.open(Faults({"submit": ["after:503"]})) as standin:
+        settings, job = way.settings(standin, tmp_path, timing=timing), job_for(way, standin)
+        with Provider(settings) as provider:
+            with pytest.raises(ProviderError, match="503") as caught:
+                provider.cut_out(job)
+            assert (caught.value.kind, caught.value.retryable) == ("unavailable", True)
+            assert provider.spent_usd == 0.0
+        with Provider(settings) as provider:
+            assert is_right(provider.cut_out(job))
+        assert (len(tasks_of(standin)), len(standin.bills)) == (1, 1)
+
+
+@pytest.mark.parametrize("label", RUNWARE)
+@pytest.mark.parametrize(
+    "faults", [["402"], ["401"], ["429:0", "402"], ["503", "401"], ["drop_before", "402"]]
+)
+def test_a_refusal_tells_nothing_of_the_submit_before_it(label, faults, tmp_path):
+    way = WAYS[label]
+    with way.open(Faults({"submit": ["drop_after", *faults, faults[-1], None]})) as standin:
+        settings, job = way.settings(standin, tmp_path), job_for(way, standin)
+        for _ in range(2):
+            with Provider(settings) as provider, pytest.raises(ProviderStoppedError) as caught:
+                provider.cut_out(job)
+            assert caught.value.maybe_billed
+        with Provider(settings) as provider:
+            assert is_right(provider.cut_out(job))
+        assert (len(tasks_of(standin)), len(standin.bills)) == (1, 1)
+
+
+def test_a_key_refused_while_a_lost_submit_is_searched_for_leaves_it_maybe_billed(tmp_path):
+    way = WAYS["fal-bria queue"]
+    with way.open(Faults({"submit": ["drop_after"], "find": ["401"]})) as standin:
+        settings, job = way.settings(standin, tmp_path), job_for(way, standin)
+        with Provider(settings) as provider, pytest.raises(ProviderStoppedError) as caught:
+            provider.cut_out(job)
+        assert caught.value.maybe_billed
+        with Provider(settings) as provider:
+            assert is_right(provider.cut_out(job))
+        assert (standin.steps["submit"], len(standin.bills)) == (1, 1)
+
+
+@pytest.mark.parametrize("label", ["fal-bria queue", "gmi-bria queued", "runware-bria sync"])
+def test_a_key_that_is_refused_at_once_leaves_nothing_maybe_billed(label, tmp_path):
+    way = WAYS[label]
+    with way.open(Faults({"submit": ["401"]})) as standin:
+        with Provider(way.settings(standin, tmp_path)) as provider:
+            with pytest.raises(ProviderStoppedError) as caught:
+                provider.cut_out(job_for(way, standin))
+            assert provider.spent_usd == 0.0
+        assert not caught.value.maybe_billed
