@@ -16,7 +16,8 @@ _APPS = {"/".join(endpoint.split("/")[:2]): endpoint for endpoint in ENDPOINTS}
 
 class FalStandIn(Studio):
     """fal. Job faults: `fail_file_download_error`, `fail_image_load_error`, `fail_500`,
-    `fail_runner`. Fetch faults beside those of every step: `expired`.
+    `fail_runner`. Fetch faults beside those of every step: `expired`. Cancel faults: `late` (the job
+    leaves the queue before).
 
     Attributes:
       recording_lag: seconds by which the request history lags behind.
@@ -66,6 +67,11 @@ class FalStandIn(Studio):
         if step == "poll":
             return self._status(job)
         if step == "cancel":
+            if fault == "late":
+                job.fault = None
+                self.set_to_work(job)
+                await job.finished.wait()
+                return Answer(202, {"status": "CANCELLATION_REQUESTED"})
             return self._cancel(job)
         if fault == "expired":
             return Answer(404, {"detail": "Request not found"})

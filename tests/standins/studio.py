@@ -137,10 +137,14 @@ class Studio(Server):
         with self._lock:
             self._bills[job.id] = Bill(job.id, reference, self.price)
         self.note("accepted")
+        self.set_to_work(job)
+        return job
+
+    def set_to_work(self, job: Job) -> None:
+        """Lets a job take its turn."""
         work = asyncio.ensure_future(self._work(job))
         self._working.add(work)
         work.add_done_callback(self._working.discard)
-        return job
 
     def new_id(self, number: int) -> str:
         """Makes a job's id; opaque, and in the manner of the seeds not a valid UUID."""

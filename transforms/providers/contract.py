@@ -127,7 +127,7 @@ class Adapter(ABC):
         return None
 
     def read_recall(self, ticket: Ticket, response: HttpResponse) -> Outcome:
-        """Reads its answer: Done or Missing."""
+        """Reads its answer: Done, Missing, or Failed where that cannot be told."""
         raise NotImplementedError(f"{self.name} keeps no archive")
 
     def cancel(self, ticket: Ticket) -> HttpRequest | None:

@@ -163,8 +163,10 @@ class Fal(Adapter):
 
     def read_poll(self, ticket: Ticket, response: HttpResponse) -> Outcome:
         if not response.ok:
-            return fal_errors.poll_failure(response)
-        status = reading.dig(response.document, "status")
+            return fal_errors.unanswered(response)
+        status = reading.text(reading.dig(response.document, "status"))
+        if status is None:
+            return fal_errors.unanswered(response)
         if status == "COMPLETED":
             document = response.document
             failed = reading.dig(document, "error") or reading.dig(document, "error_type")
@@ -204,7 +206,7 @@ class Fal(Adapter):
 
     def read_find(self, submission: Submission, response: HttpResponse) -> Outcome:
         if not response.ok:
-            return fal_errors.poll_failure(response)
+            return fal_errors.unanswered(response)
         picture = reading.reference(submission.picture)
         wanted = {"image_url": picture, **self.result_options()}
         for item in reading.listed(response.document, "items"):
@@ -230,6 +232,13 @@ class Fal(Adapter):
         return self._history(request_id=ticket.request_id)
 
     def read_recall(self, ticket: Ticket, response: HttpResponse) -> Outcome:
+        # Not every key may read the history: a refusal is an answer.
+        if (
+            response.document is None
+            or response.status in (401, 408, 429)
+            or response.status >= 500
+        ):
+            return fal_errors.unanswered(response)
         for item in reading.listed(response.document, "items"):
             if reading.dig(item, "request_id") == ticket.request_id:
                 return self._recorded(item, ticket.request_id) or Missing()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import reading
-from .messages import Failed, HttpResponse, Outcome, Running, Trouble, Unsettled
+from .messages import Failed, HttpResponse, Outcome, Running, Trouble
 
 # Errors of the model (typed, in a list) that a new submit may cure, and how often to try.
 _WORTH_RESUBMITTING = {"file_download_error": 2, "downstream_service_error": 1}
@@ -61,16 +61,9 @@ def _refused_input(response: HttpResponse) -> Failed:
     )
 
 
-def poll_failure(response: HttpResponse) -> Outcome:
-    """Reads the answer to a status or history question that is not 2xx."""
-    status, said = response.status, message(response)
-    if status == 401:
-        return reading.refused(Trouble.AUTH, said)
-    if status == 404:
-        return Unsettled(30.0, Failed(Trouble.EXPIRED_RESULT, said))
-    if status == 429:
-        return reading.limited(response, said)
-    return Failed(Trouble.RETRYABLE, said)
+def unanswered(response: HttpResponse) -> Outcome:
+    """Reads the answer to a status or history question that is not as it should be."""
+    return reading.unanswered(response, message(response))
 
 
 def job_failure(response: HttpResponse, known: bool) -> Outcome:
@@ -84,7 +77,7 @@ def job_failure(response: HttpResponse, known: bool) -> Outcome:
     if status == 400 and "still in progress" in said:
         return Running()
     if status in (401, 408, 429):
-        return poll_failure(response)
+        return reading.unanswered(response, said)
     if status == 404:
         wrong_path = "path " in said.lower()
         return Failed(Trouble.AUTH if wrong_path else Trouble.EXPIRED_RESULT, said)

@@ -97,8 +97,8 @@ class GmiBria(Adapter):
         return self._request("GET", f"/{reading.segment(ticket.request_id)}")
 
     def read_poll(self, ticket: Ticket, response: HttpResponse) -> Outcome:
-        if not response.ok:
-            return _poll_failure(response)
+        if not response.ok or reading.text(reading.dig(response.document, "status")) is None:
+            return reading.unanswered(response, _message(response))
         return self._state(response.document, ticket.request_id)
 
     def _state(self, job: Any, request_id: str) -> Outcome:
@@ -135,7 +135,7 @@ class GmiBria(Adapter):
 
     def read_find(self, submission: Submission, response: HttpResponse) -> Outcome:
         if not response.ok:
-            return _poll_failure(response)
+            return reading.unanswered(response, _message(response))
         image = self._image(submission)
         listed = _listed(response.document)
         since = submission.sent_at - reading.CLOCK_SKEW
@@ -233,14 +233,3 @@ def _refusal(response: HttpResponse) -> Failed:
     if _UPSTREAM_REFUSED.search(message):
         return Failed(Trouble.REJECTED_INPUT, message, resubmits=1, billed=False)
     return Failed(Trouble.AMBIGUOUS, message)
-
-
-def _poll_failure(response: HttpResponse) -> Outcome:
-    status, message = response.status, _message(response)
-    if status == 401:
-        return reading.refused(Trouble.AUTH, message)
-    if status == 404:
-        return Unsettled(30.0, Failed(Trouble.EXPIRED_RESULT, message))
-    if status == 429:
-        return reading.limited(response, message)
-    return Failed(Trouble.RETRYABLE, message)

@@ -105,8 +105,10 @@ class PixazoBria(Adapter):
 
     def read_poll(self, ticket: Ticket, response: HttpResponse) -> Outcome:
         if not response.ok:
-            return _poll_failure(response)
-        status = reading.dig(response.document, "status")
+            return reading.unanswered(response, _message(response))
+        status = reading.text(reading.dig(response.document, "status"))
+        if status is None:
+            return reading.unanswered(response, _message(response))
         if status in ("COMPLETED", "SUCCEEDED"):
             media = self._media(response.document)
             if media is not None:
@@ -164,17 +166,6 @@ def _refusal(response: HttpResponse) -> Failed:
         return Failed(Trouble.REJECTED_INPUT, message, billed=False, suspects_address=suspects)
     # The gateway forwards to another provider and may fail after that one has accepted.
     return Failed(Trouble.AMBIGUOUS, message)
-
-
-def _poll_failure(response: HttpResponse) -> Outcome:
-    status, message = response.status, _message(response)
-    if status == 401:
-        return reading.refused(Trouble.AUTH, message)
-    if status == 404:
-        return Unsettled(30.0, Failed(Trouble.EXPIRED_RESULT, message))
-    if status == 429:
-        return reading.limited(response, message)
-    return Failed(Trouble.RETRYABLE, message)
 
 
 def _failed_job(message: str) -> Failed:

@@ -271,13 +271,8 @@ class Purchase:
         async def given() -> Done | None:
             return done
 
-        async def asked_again() -> Done | None:
-            outcome = await following.look(lane, ticket)
-            return outcome if isinstance(outcome, Done) else None
-
-        async def recalled() -> Done | None:
-            return await following.recall(lane, ticket)
-
+        asked_again = partial(following.asked_again, lane, ticket, opened.attempt)
+        recalled = partial(following.recall, lane, ticket, opened.attempt)
         sources = (given, asked_again, recalled) if done else (recalled,)
         try:
             done, data, output = await delivery.deliver(

@@ -10,7 +10,16 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from .messages import Accepted, Failed, HttpResponse, Outcome, Picture, Ticket, Trouble
+from .messages import (
+    Accepted,
+    Failed,
+    HttpResponse,
+    Outcome,
+    Picture,
+    Ticket,
+    Trouble,
+    Unsettled,
+)
 
 # Seconds by which our clock and a provider's may differ when a lost submit is searched for.
 CLOCK_SKEW = 120.0
@@ -144,6 +153,17 @@ def limited(response: HttpResponse, message: str) -> Failed:
     return Failed(
         Trouble.RATE_LIMITED, message, retry_after=retry_after(response.headers), billed=False
     )
+
+
+def unanswered(response: HttpResponse, message: str) -> Outcome:
+    """Makes the outcome of a question about a job that was not answered as it should be."""
+    if response.status == 401:
+        return refused(Trouble.AUTH, message)
+    if response.status == 404:
+        return Unsettled(30.0, Failed(Trouble.EXPIRED_RESULT, message))
+    if response.status == 429:
+        return limited(response, message)
+    return Failed(Trouble.RETRYABLE, message)
 
 
 def refused(trouble: Trouble, message: str, resubmits: int = 0) -> Failed:

@@ -140,7 +140,8 @@ class RunwareBria(Adapter):
         error = _error_of(response.document, ticket.request_id)
         if error is None:
             # A task that is not known is answered like one that runs: with an empty list.
-            return Running() if response.ok else _unanswered(_http_failure(response))
+            listed = response.ok and response.document is not None
+            return Running() if listed else _unanswered(_http_failure(response))
         named = reading.dig(error, "taskUUID") == ticket.request_id
         if named and response.status < 500 and response.status not in _REFUSED:
             return _ended(_task_failure(error, response))
@@ -174,9 +175,11 @@ class RunwareBria(Adapter):
         past = reading.dig(_item_of(response.document, ticket.request_id), "response")
         item = _item_of(past, ticket.request_id) or past
         media = self._media(item)
-        if media is None:
-            return Missing()
-        return Done(media, ticket.request_id, reading.number(reading.dig(item, "cost")))
+        if media is not None:
+            return Done(media, ticket.request_id, reading.number(reading.dig(item, "cost")))
+        if response.document is None or response.status in _REFUSED or response.status >= 500:
+            return _unanswered(_http_failure(response))
+        return Missing()
 
 
 def _item_of(document: Any, task_id: str) -> Any:
