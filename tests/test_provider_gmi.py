@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 from answers import (
@@ -53,6 +54,8 @@ def test_gmi_never_takes_the_answer_to_a_submit_for_a_result():
     )
     assert outcome == Accepted(Ticket("gmi-bria", "g1"))
     assert adapter.poll(outcome.ticket).url == f"{GMI}/g1"
+    warned = {"request_id": "g1", "error": "Insufficient credits for another one"}
+    assert adapter.read_submit(SUBMISSION, answered(200, warned)) == outcome
 
 
 @pytest.mark.parametrize(
@@ -92,6 +95,8 @@ def test_gmi_reads_a_job(document, expected):
         (429, {"error": "slow down"}, Trouble.RATE_LIMITED),
         (502, b"<html>", Trouble.AMBIGUOUS),
         (200, b"<html>", Trouble.AMBIGUOUS),
+        (408, {"error": "timeout"}, Trouble.AMBIGUOUS),
+        (200, {"error": "Insufficient credits"}, Trouble.EXHAUSTED_BUDGET),
     ],
 )
 def test_gmi_sorts_answers_to_a_submit(status, document, trouble):
@@ -140,6 +145,19 @@ def of_others(created: Iterable[float | str]) -> list[dict]:
 
 
 SENT = int(SUBMISSION.sent_at)
+
+
+def test_absence_from_a_list_that_does_not_show_what_its_jobs_are_of_proves_nothing():
+    adapter = make_adapter("gmi-bria")
+    for payload in ({}, {"payload": None}, {"payload": {"image": ""}}, {"payload": "…"}):
+        job = {"request_id": "g8", "created_at": SENT + 1, **payload}
+        found = adapter.read_find(SUBMISSION, answered(200, {"requests": [job], "total": 1}))
+        assert isinstance(found, Failed)
+        older = {**job, "created_at": SENT - 500}
+        known = replace(SUBMISSION, known_ids=("g8",))
+        for submission, jobs in ((SUBMISSION, [older]), (known, [job])):
+            listed = answered(200, {"requests": jobs, "total": 1})
+            assert adapter.read_find(submission, listed) == Missing()
 
 
 @pytest.mark.parametrize(

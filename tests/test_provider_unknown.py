@@ -92,3 +92,17 @@ def test_a_key_that_is_refused_at_once_leaves_nothing_maybe_billed(label, tmp_pa
                 provider.cut_out(job_for(way, standin))
             assert provider.spent_usd == 0.0
         assert not caught.value.maybe_billed
+
+
+def test_gmi_pays_once_though_its_list_does_not_show_what_its_jobs_are_of(tmp_path):
+    way = WAYS["gmi-bria queued"]
+    with way.open(Faults({"submit": ["drop_after"]})) as standin:
+        standin.echoes = False
+        settings, job = way.settings(standin, tmp_path), job_for(way, standin)
+        with Provider(settings) as provider, pytest.raises(ProviderError) as caught:
+            provider.cut_out(job)
+        assert (caught.value.kind, caught.value.retryable) == ("ambiguous", False)
+        standin.echoes = True
+        with Provider(settings) as provider:
+            assert is_right(provider.cut_out(job))
+        assert (standin.steps["submit"], len(standin.bills)) == (1, 1)

@@ -39,7 +39,7 @@ class FalOptions:
       sync_mode: the picture comes back inside the answer and stays out of the request history,
         so a lost answer cannot be found again.
       transport: `queue` submits and polls; `sync` blocks until the picture is there.
-      start_timeout: seconds within which the job must start.
+      start_timeout: seconds within which the job must start, more than 0.1.
       media_expiration: seconds after which fal deletes the result.
       priority: the queue's lane.
       webhook_url: told by fal when a queued job ends.
@@ -53,7 +53,7 @@ class FalOptions:
     transport: Literal["queue", "sync"] = option(
         "transport", str, "queue", choices=("queue", "sync")
     )
-    start_timeout: float | None = option("start_timeout", float, None, minimum=0.1)
+    start_timeout: float | None = option("start_timeout", float, None, above=0.1)
     media_expiration: int | None = option("media_expiration", int, None, minimum=1)
     priority: str | None = option("priority", str, None, choices=("normal", "low"))
     webhook_url: str | None = option("webhook_url", str, None, is_url=True)
@@ -114,7 +114,7 @@ class Fal(Adapter):
         options = self.options
         headers = {}
         if options.start_timeout is not None:
-            headers["X-Fal-Request-Start-Timeout"] = f"{options.start_timeout:g}"
+            headers["X-Fal-Request-Start-Timeout"] = f"{options.start_timeout:.15g}"
         if options.media_expiration is not None:
             headers["X-Fal-Object-Lifecycle-Preference"] = json.dumps(
                 {"expiration_duration_seconds": options.media_expiration}

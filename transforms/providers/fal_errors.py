@@ -41,6 +41,8 @@ def refusal(response: HttpResponse) -> Failed:
     if status in (408, 409, 429):
         return reading.limited(response, said)
     if status >= 500:
+        if _is_billed(response):
+            return Failed(Trouble.FAILED, said)
         worth_it = any(response.headers.get(name) == "1" for name in _WORTH_REPEATING)
         if response.document is None and not worth_it:
             return Failed(Trouble.AMBIGUOUS, said)
@@ -48,9 +50,13 @@ def refusal(response: HttpResponse) -> Failed:
     return _refused_input(response)
 
 
+def _is_billed(response: HttpResponse) -> bool:
+    """Tells whether an error answer says that it was charged, as one can that used a GPU."""
+    return bool(reading.number(response.headers.get("x-fal-billable-units")))
+
+
 def _refused_input(response: HttpResponse) -> Failed:
-    # A 422 can be billed when it came after the GPU had been used; the answer says so itself.
-    billed = bool(reading.number(response.headers.get("x-fal-billable-units")))
+    billed = _is_billed(response)
     kind = _error_type(response)
     return Failed(
         Trouble.REJECTED_INPUT,
@@ -76,7 +82,8 @@ def job_failure(response: HttpResponse, known: bool) -> Outcome:
     status, said = response.status, message(response)
     if status == 400 and "still in progress" in said:
         return Running()
-    if status in (401, 408, 429):
+    runner = _error_type(response).startswith(("runner_", "startup_timeout", "request_timeout"))
+    if status in (401, 429) or (status == 408 and not runner):
         return reading.unanswered(response, said)
     if status == 404:
         wrong_path = "path " in said.lower()
@@ -85,11 +92,11 @@ def job_failure(response: HttpResponse, known: bool) -> Outcome:
         return Failed(Trouble.TIMEOUT, said)
     if status < 400 or status in (403, 409):
         return Failed(Trouble.RETRYABLE, said)
-    if status < 500:
+    if status < 500 and not runner:
         return _refused_input(response)
     # A failed job's 5xx is documented as not billed. A 5xx of the gateway in front of a good
     # result looks the same, and submitting anew would pay twice, so the failure needs a witness.
-    runner = _error_type(response).startswith(("runner_", "startup_timeout", "request_timeout"))
     if known or runner or "x-fal-billable-units" in response.headers:
-        return Failed(Trouble.FAILED, said, resubmits=3, billed=False)
+        billed = _is_billed(response)
+        return Failed(Trouble.FAILED, said, resubmits=0 if billed else 3, billed=billed)
     return Failed(Trouble.RETRYABLE, said)

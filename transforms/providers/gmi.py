@@ -89,9 +89,10 @@ class GmiBria(Adapter):
     def read_submit(self, submission: Submission, response: HttpResponse) -> Outcome:
         if not response.ok:
             return _refusal(response)
-        if _OUT_OF_MONEY.search(_message(response)):
+        accepted = reading.accepted(self.name, _id(response.document), response)
+        if isinstance(accepted, Failed) and _OUT_OF_MONEY.search(_message(response)):
             return reading.refused(Trouble.EXHAUSTED_BUDGET, _message(response))
-        return reading.accepted(self.name, _id(response.document), response)
+        return accepted
 
     def poll(self, ticket: Ticket) -> HttpRequest:
         return self._request("GET", f"/{reading.segment(ticket.request_id)}")
@@ -139,6 +140,7 @@ class GmiBria(Adapter):
         image = self._image(submission)
         listed = _listed(response.document)
         since = submission.sent_at - reading.CLOCK_SKEW
+        could_be_ours = False
         for job in listed or ():
             request_id = _id(job)
             # A failure may be an earlier attempt's; taking it for this one's would hide a success.
@@ -148,8 +150,12 @@ class GmiBria(Adapter):
             created = _created(job)
             if created is not None and created < since:
                 continue
-            if reading.dig(job, "payload", "image") == image:
+            echo = reading.text(reading.dig(job, "payload", "image"))
+            if echo == image:
                 return Accepted(Ticket(self.name, request_id))
+            could_be_ours = could_be_ours or echo is None
+        if could_be_ours:
+            return Failed(Trouble.RETRYABLE, "gmi's list does not show what its jobs are of")
         if listed is None or not _covers(response.document, listed, since):
             # Absence from a part of the list proves nothing, and a submit may have been billed.
             return Failed(Trouble.RETRYABLE, "gmi's list of jobs may not be whole")
@@ -228,7 +234,7 @@ def _refusal(response: HttpResponse) -> Failed:
         return reading.refused(Trouble.AUTH, message)
     if status == 429:
         return reading.limited(response, message)
-    if status < 500:
+    if status < 500 and status != 408:
         return reading.refused(Trouble.REJECTED_INPUT, message)
     if _UPSTREAM_REFUSED.search(message):
         return Failed(Trouble.REJECTED_INPUT, message, resubmits=1, billed=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, TypeVar
@@ -23,6 +24,7 @@ class _Rule:
     choices: Sequence[str] = ()
     minimum: float | None = None
     maximum: float | None = None
+    above: float | None = None
     refused: Mapping[str, str] = field(default_factory=dict)
     is_url: bool = False
     is_header: bool = False
@@ -36,6 +38,7 @@ def option(
     choices: Sequence[str] = (),
     minimum: float | None = None,
     maximum: float | None = None,
+    above: float | None = None,
     refused: Mapping[str, str] | None = None,
     is_url: bool = False,
     is_header: bool = False,
@@ -48,11 +51,12 @@ def option(
       default: None leaves it to the provider.
       choices: the only values allowed.
       minimum, maximum: the range allowed, both inclusive.
+      above: what the value has to exceed.
       refused: values that the provider knows but we do not send, and why.
       is_url: an absolute http(s) address is wanted.
       is_header: what can stand in an HTTP header is wanted.
     """
-    rule = _Rule(name, kind, choices, minimum, maximum, refused or {}, is_url, is_header)
+    rule = _Rule(name, kind, choices, minimum, maximum, above, refused or {}, is_url, is_header)
     return field(default=default, metadata={"rule": rule})
 
 
@@ -106,6 +110,8 @@ def _checked(rule: _Rule, value: Any) -> Any:
         value = float(value)
     if not isinstance(value, rule.kind) or (rule.kind is not bool and isinstance(value, bool)):
         raise ValueError(f"give a {_KINDS[rule.kind]}")
+    if rule.kind is float and not math.isfinite(value):
+        raise ValueError("give a finite number")
     if str(value) in rule.refused:
         raise ValueError(rule.refused[str(value)])
     if rule.choices and value not in rule.choices:
@@ -114,19 +120,26 @@ def _checked(rule: _Rule, value: Any) -> Any:
         raise ValueError(f"give at least {rule.minimum}")
     if rule.maximum is not None and value > rule.maximum:
         raise ValueError(f"give at most {rule.maximum}")
+    if rule.above is not None and value <= rule.above:
+        raise ValueError(f"give more than {rule.above}")
     if rule.is_url and not _is_web_address(str(value)):
         raise ValueError("give an absolute http(s) address")
-    if rule.is_header and not (str(value).isascii() and str(value).isprintable() and str(value)):
-        raise ValueError("give printable ASCII text")
+    if rule.is_header and not _is_header(str(value)):
+        raise ValueError("give printable ASCII text without spaces around it")
     return value
 
 
 _KINDS = {bool: "true or false", int: "whole number", float: "number", str: "text"}
 
 
+def _is_header(value: str) -> bool:
+    return bool(value) and value.isascii() and value.isprintable() and value == value.strip()
+
+
 def _is_web_address(value: str) -> bool:
     parts = urlsplit(value)
-    return parts.scheme in ("http", "https") and bool(parts.hostname)
+    is_absolute = parts.scheme in ("http", "https") and bool(parts.hostname)
+    return is_absolute and _is_header(value) and " " not in value
 
 
 def _unknown(name: str, known: list[str], provider: str) -> str:

@@ -89,7 +89,11 @@ class PixazoBria(Adapter):
         if "polling_url" in (document if isinstance(document, dict) else {}):
             named = self.endpoints.own(document["polling_url"], "pixazo")
             urls["polling_url"] = named or ""
-        return reading.accepted(self.name, reading.dig(document, "request_id"), response, urls)
+        request_id = reading.dig(document, "request_id")
+        accepted = reading.accepted(self.name, request_id, response, urls)
+        if isinstance(accepted, Failed) and _is_out_of_money(response):
+            return reading.refused(Trouble.EXHAUSTED_BUDGET, _message(response))
+        return accepted
 
     def poll(self, ticket: Ticket) -> HttpRequest:
         headers = {"Cache-Control": "no-cache"}
@@ -153,18 +157,22 @@ def _message(response: HttpResponse) -> str:
     return reading.one_line(f"HTTP {response.status} {': '.join(said)}")
 
 
+def _is_out_of_money(response: HttpResponse) -> bool:
+    return response.status == 402 or "insufficient balance" in _message(response).lower()
+
+
 def _refusal(response: HttpResponse) -> Failed:
     status, message = response.status, _message(response)
-    if status == 402 or "insufficient balance" in message.lower():
+    if _is_out_of_money(response):
         return reading.refused(Trouble.EXHAUSTED_BUDGET, message)
     if status in (401, 403, 404, 405) or 300 <= status < 400:
         return reading.refused(Trouble.AUTH, message)
     if status == 429:
         return reading.limited(response, message)
-    if status < 500:
+    if status < 500 and status != 408:
         suspects = status == 400
         return Failed(Trouble.REJECTED_INPUT, message, billed=False, suspects_address=suspects)
-    # The gateway forwards to another provider and may fail after that one has accepted.
+    # The gateway forwards to another provider and may fail, or be late, after that one has accepted.
     return Failed(Trouble.AMBIGUOUS, message)
 
 
