@@ -81,6 +81,11 @@ def test_a_bad_key_ends_the_run_with_one_line(tmp_path, capsys):
         (['--provider_options={"sync_mod": true}'], "sync_mode"),
         (["--provider_options=[1]"], "JSON object"),
         (["--provider_options={"], "not JSON"),
+        (['--provider_options={"fal-bria": true}'], "the options of fal-bria are no object: true"),
+        (
+            ['--provider_options={"gmi-bria": {}}'],
+            "gmi-bria is not one of --engine fal-bria",
+        ),
         (["--api_key=sk-123456789"], "reference"),
         (["--api_key=env:NO_SUCH_VARIABLE_HERE"], "NO_SUCH_VARIABLE_HERE"),
         (["--provider_url=fal_quue=http://127.0.0.1:1"], "fal_queue"),
@@ -98,6 +103,12 @@ def test_what_a_provider_cannot_do_with_is_refused_before_the_run(
     assert expected in message
     assert "sk-123456789" not in message
     assert not (tmp_path / "out").exists()
+
+
+def test_options_of_providers_are_refused_where_none_is_asked(tmp_path, capsys):
+    manifest = write_manifest(str(tmp_path), 1)
+    assert run(manifest, tmp_path / "out", '--provider_options={"sync_mode": true}') == 2
+    assert "--provider_options is for hosted engines" in capsys.readouterr().err
 
 
 def test_the_budget_is_kept_and_a_later_run_goes_on(tmp_path, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
@@ -60,7 +61,7 @@ def option(
     return field(default=default, metadata={"rule": rule})
 
 
-def read_options(cls: type[T], given: Mapping[str, Any], provider: str) -> T:
+def read_options(cls: type[T], options: Mapping[str, Any], provider: str) -> T:
     """Makes a provider's options from a mapping.
 
     Raises:
@@ -68,7 +69,7 @@ def read_options(cls: type[T], given: Mapping[str, Any], provider: str) -> T:
     """
     by_name = {_rule(f).name: f for f in fields(cls)}  # type: ignore[arg-type]
     values = {}
-    for name, value in given.items():
+    for name, value in options.items():
         if name not in by_name:
             raise ValueError(_unknown(name, list(by_name), provider))
         declared = by_name[name]
@@ -77,7 +78,8 @@ def read_options(cls: type[T], given: Mapping[str, Any], provider: str) -> T:
         try:
             values[declared.name] = _checked(_rule(declared), value)
         except ValueError as error:
-            raise ValueError(f"{provider}: option {name}={value!r}: {error}") from None
+            given = json.dumps(value, default=repr)
+            raise ValueError(f"{provider}: option {name}={given}: {error}") from None
     try:
         return cls(**values)
     except ValueError as error:  # what the options together cannot be
@@ -109,7 +111,7 @@ def _checked(rule: _Rule, value: Any) -> Any:
     if rule.kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if not isinstance(value, rule.kind) or (rule.kind is not bool and isinstance(value, bool)):
-        raise ValueError(f"give a {_KINDS[rule.kind]}")
+        raise ValueError(f"give {_KINDS[rule.kind]}")
     if rule.kind is float and not math.isfinite(value):
         raise ValueError("give a finite number")
     if str(value) in rule.refused:
@@ -129,7 +131,7 @@ def _checked(rule: _Rule, value: Any) -> Any:
     return value
 
 
-_KINDS = {bool: "true or false", int: "whole number", float: "number", str: "text"}
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
 def _is_header(value: str) -> bool:
