@@ -71,7 +71,7 @@ async def follow(lane: Lane, ticket: Ticket, attempt: int, nudge: Nudge | None) 
                 return Failed(Trouble.TIMEOUT, _timeout(ticket).message, resubmits=1, billed=False)
         least = _least_pause(lane, ticket, outcome)
         if isinstance(outcome, Failed):
-            await lane.rest(failures, least)
+            await lane.rest(failures, least, outcome)
             failures += 1
         else:
             await lane.pause(polls, least)
@@ -125,7 +125,7 @@ async def _answered(lane: Lane, ask: Callable[[], Awaitable[Outcome]], attempt: 
     for tries in range(_ASKS - 1):
         if not (isinstance(outcome, Failed) and outcome.trouble in _PASSING):
             break
-        await lane.rest(tries)
+        await lane.rest(tries, failed=outcome)
         outcome = await ask()
     if isinstance(outcome, Failed):
         raise_if_auth(lane, outcome)

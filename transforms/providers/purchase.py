@@ -141,7 +141,7 @@ class Purchase:
                 await self._let_go(intent)
                 raise self._given_up(intent, outcome)
             try:
-                await lane.rest(tries)
+                await lane.rest(tries, failed=outcome)
                 turn = await lane.pace.turn()
                 lane.raise_if_stopped()
             except ProviderStoppedError:
