@@ -141,7 +141,7 @@ class Ledger:
 
     def accept(self, name: str, intent: Intent, ticket: Ticket) -> Open:
         """Stores a ticket."""
-        opened = Open(intent.attempt, intent.counted, intent.known_ids, ticket)
+        opened = Open(intent.attempt, intent.counted, intent.known_ids, ticket, intent.as_data)
         storage.write_atomic(self._uri(name, intent.attempt, "ticket"), encode(opened))
         return opened
 
@@ -174,7 +174,7 @@ class Ledger:
         if isinstance(entry, Open):
             known = (*known, entry.ticket.request_id)
         counted = entry.counted + (1 if accepted else 0)
-        return self._close(name, Lost(entry.attempt, counted, known, failed))
+        return self._close(name, Lost(entry.attempt, counted, known, failed, entry.as_data))
 
     def media(self, bought: Bought) -> bytes:
         """Reads a stored picture.

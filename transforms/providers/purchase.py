@@ -195,7 +195,7 @@ class Purchase:
         if isinstance(done.media, str):
             media = replace(ticket, media_url=done.media, cost_usd=done.cost_usd)
             return await self._accept(intent, media)
-        opened = Open(intent.attempt, intent.counted, intent.known_ids, ticket)
+        opened = Open(intent.attempt, intent.counted, intent.known_ids, ticket, intent.as_data)
         return await self._deliver(opened, done)
 
     async def _recover(self, intent: Intent) -> Entry:
@@ -263,6 +263,8 @@ class Purchase:
 
     async def _send_again(self, opened: Open) -> None:
         """Submits a task id that may or may not have arrived; who knows it answers so, unbilled."""
+        if opened.as_data:
+            self._sent = await as_data(self._lane, self._job.picture, opened.attempt)
         await self._post(opened, await self._lane.pace.turn())
 
     async def _deliver(self, opened: Open, done: Done | None) -> Entry:
