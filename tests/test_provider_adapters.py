@@ -54,7 +54,9 @@ def test_a_refusal_for_speed_carries_the_pause_that_was_asked_for(name):
 
 _NAMES = ["data", "errors", "error", "status", "request_id", "image", "url", "detail", "type"]
 _NAMES += ["items", "result", "output", "outcome", "media_urls", "code", "taskUUID", "response"]
-_TEXTS = [TASK, "taskFailedOrNotFound", "error", "success", "COMPLETED", "failed"]
+_NAMES += ["imageURL", "polling_url", "status_url", "response_url", "image_url", "media_url"]
+_TEXTS = ["http://[", "https://queue.fal.run/\0", "https://[gateway.pixazo.ai]/", "data:,x"]
+_TEXTS += [TASK, "taskFailedOrNotFound", "error", "success", "COMPLETED", "failed"]
 
 
 JSON = st.recursive(

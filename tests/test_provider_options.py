@@ -123,6 +123,8 @@ def test_a_base_address_replaces_scheme_host_and_port_and_leaves_the_path():
         "http://queue.fal.run/x",
         "https://queue.fal.run:444@evil.example/x",
         "//queue.fal.run/x",
+        "https://[queue.fal.run]/x",
+        "https://queue.fal.run/\0",
         None,
         7,
     ],

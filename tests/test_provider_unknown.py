@@ -10,7 +10,9 @@ from standins.faults import Faults
 from standins.kinds import QUICK, WAYS
 
 from alphabeam.transforms.providers.driver import Provider
+from alphabeam.transforms.providers.entries import Intent, Vacant
 from alphabeam.transforms.providers.errors import ProviderError, ProviderStoppedError
+from alphabeam.transforms.providers.ledger import Ledger
 
 RUNWARE = ["runware-bria sync", "runware-bria async"]
 
@@ -104,5 +106,31 @@ def test_gmi_pays_once_though_its_list_does_not_show_what_its_jobs_are_of(tmp_pa
         assert (caught.value.kind, caught.value.retryable) == ("ambiguous", False)
         standin.echoes = True
         with Provider(settings) as provider:
+            assert is_right(provider.cut_out(job))
+        assert (standin.steps["submit"], len(standin.bills)) == (1, 1)
+
+
+def test_gmi_is_searched_for_a_while_after_the_answer_was_lost_not_after_the_submit_began(
+    tmp_path, monkeypatch
+):
+    way = WAYS["gmi-bria queued"]
+    intend = Ledger.intend
+
+    def long_ago(self: Ledger, name: str, vacant: Vacant) -> Intent | None:
+        intent = intend(self, name, vacant)
+        return intent and replace(intent, at=intent.at - QUICK.find_for - 1.0)
+
+    monkeypatch.setattr(Ledger, "intend", long_ago)
+    with way.open(Faults({"submit": ["drop_before"]})) as standin:
+        job, list_jobs = job_for(way, standin), standin._list
+
+        def listed_before_it_was_accepted() -> dict:
+            listed = list_jobs()
+            if not standin.jobs:
+                standin.accept(job.picture.url, {})
+            return listed
+
+        standin._list = listed_before_it_was_accepted
+        with Provider(way.settings(standin, tmp_path)) as provider:
             assert is_right(provider.cut_out(job))
         assert (standin.steps["submit"], len(standin.bills)) == (1, 1)

@@ -84,9 +84,12 @@ class Endpoints:
         Returns:
           The address on the configured host, or None when it leads elsewhere.
         """
-        if not isinstance(url, str):
+        if not isinstance(url, str) or not url.isprintable():
             return None
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            return None
         base = urlsplit(self.url(name, ""))
         if (parts.scheme, parts.netloc) == (base.scheme, base.netloc):
             return url

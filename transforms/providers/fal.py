@@ -177,6 +177,8 @@ class Fal(Adapter):
         return HttpRequest("GET", self._queue_url(ticket, "response_url", ""))
 
     def read_fetch(self, ticket: Ticket, ready: Ready, response: HttpResponse) -> Outcome:
+        if response.status == 202:
+            return Running()
         if response.ok:
             nothing = Failed(Trouble.FAILED, "no picture in fal's result")
             return self._done(response, ticket.request_id) or Unsettled(30.0, nothing)

@@ -224,7 +224,10 @@ class Purchase:
         lane = self._lane
         lane.counts["lost answers"] += 1
         submission = await self._submission(intent)
-        found = await following.search(lane, submission, intent.at + lane.timing.find_for)
+        # The answer was lost by now, and no later than a submit may take.
+        t = lane.timing
+        lost_at = min(time.time(), intent.at + t.connect_timeout + t.submit_timeout)
+        found = await following.search(lane, submission, lost_at + t.find_for)
         if isinstance(found, Accepted):
             return await self._accept(intent, found.ticket)
         if isinstance(found, Done):

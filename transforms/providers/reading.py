@@ -86,9 +86,12 @@ def one_line(value: Any) -> str:
 
 def web_address(value: Any) -> str | None:
     """Gives an absolute http(s) address, else None."""
-    if not isinstance(value, str):
+    if not isinstance(value, str) or not value.isprintable():
         return None
-    parts = urlsplit(value)
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        return None
     return value if parts.scheme in ("http", "https") and parts.hostname else None
 
 
