@@ -116,10 +116,10 @@ class Purchase:
         """Submits until the provider accepts, refuses, or nobody knows."""
         lane, started, tries = self._lane, time.monotonic(), 0
         while True:
-            if self._ledger.clock() - intent.at > lane.timing.lease / 2:
-                current = await self._latest()
-                if current != intent:
-                    return current
+            is_old = self._ledger.clock() - intent.at > lane.timing.lease / 2
+            if is_old and (current := await self._latest()) != intent:
+                return current
+            if is_old or tries:
                 intent = await lane.blocking(self._ledger.renew, self._name, intent, sent=True)
             outcome = await self._post(intent, turn)
             if isinstance(outcome, Accepted):
@@ -148,7 +148,6 @@ class Purchase:
                 await self._let_go(intent)
                 raise
             tries += 1
-            intent = await lane.blocking(self._ledger.renew, self._name, intent, sent=True)
 
     def _given_up(self, intent: Intent, failed: Failed) -> ProviderError:
         """Makes the error of a submit that was repeated for as long as it may be."""
@@ -215,6 +214,10 @@ class Purchase:
             self._sent = await as_data(lane, self._job.picture, intent.attempt)
         if lane.adapter.idempotent:
             turn = await lane.clear_to_submit(self._reservation)
+            current = await self._latest()
+            if current != intent:
+                await self._reservation.settle(0.0)
+                return current
             intent = await lane.blocking(self._ledger.renew, self._name, intent, sent=True)
             return await self._send(intent, turn)
         return await self._find(intent)
