@@ -25,7 +25,15 @@ class ExpiredError(Exception):
 
 
 class UselessError(Exception):
-    """The picture arrived whole and cannot be used."""
+    """The picture arrived whole and cannot be used.
+
+    Attributes:
+      cost_usd: what the provider says it cost, None where it does not say.
+    """
+
+    def __init__(self, message: str, cost_usd: float | None) -> None:
+        super().__init__(message)
+        self.cost_usd = cost_usd
 
 
 async def deliver(
@@ -81,7 +89,7 @@ async def _obtain(
             trouble, again, asked = error.message, error.retryable, error.retry_after or 0.0
         except OutputError as error:
             if not error.damaged:
-                raise UselessError(str(error)) from None
+                raise UselessError(str(error), done.cost_usd) from None
             trouble, again = str(error), isinstance(done.media, str)
         if not again:
             break

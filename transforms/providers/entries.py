@@ -70,7 +70,7 @@ class Bought:
     Attributes:
       attempt: how many attempts it took.
       request_id: the provider's id of the job.
-      cost_usd: what it cost, as far as known.
+      cost_usd: what it cost, with the attempts before, as far as known.
       media: name of the file that holds the encoded picture.
       sha256: of that file, hexadecimal.
     """
@@ -90,6 +90,7 @@ class Lost:
       attempt, known_ids, as_data: as in Vacant, this attempt's id included.
       counted: how many attempts were accepted by the provider, up to and with this one.
       failed: why.
+      paid_usd: what is taken to have been paid for it.
     """
 
     attempt: int
@@ -97,6 +98,7 @@ class Lost:
     known_ids: tuple[str, ...]
     failed: Failed
     as_data: bool = False
+    paid_usd: float = 0.0
 
     def next(self) -> Vacant:
         """Gives the attempt that may follow."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..errors import EngineError
+from ..records import Payment
 from .messages import Failed, Trouble
 
 # What another run may mend by asking again: it submits what was not accepted, polls what was.
@@ -15,6 +16,7 @@ class ProviderError(EngineError):
     Attributes:
       trouble: the kind of failure; its value is the error's `kind`.
       billed: whether it was, or may have been, paid for.
+      payment: what is taken to have been paid; None while that is not at an end.
     """
 
     def __init__(
@@ -25,6 +27,7 @@ class ProviderError(EngineError):
         *,
         ended: bool = False,
         repeatable: bool = False,
+        payment: Payment | None = None,
     ) -> None:
         """Describe it.
 
@@ -35,6 +38,7 @@ class ProviderError(EngineError):
           ended: whether the attempt is closed in the ledger, so that another run would have to
             submit anew.
           repeatable: whether another run may send the same submit again without paying twice.
+          payment: what is taken to have been paid.
         """
         if ended:
             retryable = not failed.billed and failed.trouble is not Trouble.REJECTED_INPUT
@@ -48,6 +52,7 @@ class ProviderError(EngineError):
         )
         self.trouble = failed.trouble
         self.billed = failed.billed
+        self.payment = payment
 
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions are pickled as a call with their args, which are not this class's parameters.

@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 from functools import partial
 
+from ..records import Payment
 from . import delivery, following
 from .budget import Reservation
 from .entries import Bought, Entry, Intent, Lost, Open, Vacant
@@ -87,8 +88,13 @@ class Purchase:
         assert isinstance(entry, Lost)
         following_attempt = self._reopening.after(entry)
         if following_attempt is None:
-            raise ProviderError(self._lane.adapter.name, entry.failed, entry.attempt, ended=True)
+            raise await self._failed(entry)
         return following_attempt
+
+    async def _failed(self, lost: Lost) -> ProviderError:
+        usd = await self._lane.blocking(self._ledger.paid_in_vain, self._name, lost.attempt)
+        name, paid = self._lane.adapter.name, Payment(self._name, usd)
+        return ProviderError(name, lost.failed, lost.attempt, ended=True, payment=paid)
 
     async def _open(self, vacant: Vacant) -> Entry:
         lane = self._lane
@@ -290,10 +296,9 @@ class Purchase:
             failed = Failed(Trouble.EXPIRED_RESULT, f"the result has expired: {error}")
             return await self._lose(opened, failed, accepted=True)
         except delivery.UselessError as error:
-            return await self._lose(opened, Failed(Trouble.FAILED, str(error)), accepted=True)
-        cost = done.cost_usd
-        if cost is None and lane.adapter.price.unit == "image":
-            cost = lane.adapter.price.usd
+            failed = Failed(Trouble.FAILED, str(error))
+            return await self._lose(opened, failed, accepted=True, stated_usd=error.cost_usd)
+        cost = lane.adapter.price.of_one(done.cost_usd)
         await self._reservation.settle(self._reservation.usd if cost is None else cost)
         end = await lane.blocking(self._ledger.buy, self._name, opened.attempt, done, cost, data)
         await self._copy.remove(opened.attempt)
@@ -301,12 +306,20 @@ class Purchase:
             self._fresh = data, output
         return end
 
-    async def _lose(self, entry: Intent | Open, failed: Failed, *, accepted: bool) -> Entry:
+    async def _lose(
+        self,
+        entry: Intent | Open,
+        failed: Failed,
+        *,
+        accepted: bool,
+        stated_usd: float | None = None,
+    ) -> Entry:
         self._reopening.closed(entry.attempt)
         self._maybe_billed = failed.billed
         await self._reservation.settle(self._reservation.usd if failed.billed else 0.0)
+        cost = self._lane.adapter.price.of_one(stated_usd)
         end = await self._lane.blocking(
-            self._ledger.lose, self._name, entry, failed, accepted=accepted
+            self._ledger.lose, self._name, entry, failed, accepted=accepted, cost_usd=cost
         )
         await self._copy.remove(entry.attempt)
         return end
