@@ -1,18 +1,21 @@
 """The main job through hosted providers, against stand-ins on loopback that keep a bill."""
 
+import io
 import json
 import os
 import pickle
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hosted_jobs import KEY, flags_for
-from photographs import write_manifest, write_photographs
+from photographs import photograph, write_manifest, write_photographs
 from PIL import Image
 from standins.faults import Faults
 from standins.kinds import WAYS
+from standins.studio import luminance_alpha
 from test_job import errors_of, rows_of, run
 
 from alphabeam.pipeline.verify import verify
@@ -109,6 +112,26 @@ def test_options_of_providers_are_refused_where_none_is_asked(tmp_path, capsys):
     manifest = write_manifest(str(tmp_path), 1)
     assert run(manifest, tmp_path / "out", '--provider_options={"sync_mode": true}') == 2
     assert "--provider_options is for hosted engines" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("transport", ["queue", "sync"])
+def test_what_rembg_crops_is_laid_back_where_it_came_from(transport, tmp_path):
+    way = WAYS["fal-rembg queue"]
+    source = np.full((120, 160, 3), 255, np.uint8)
+    subject = cv2.resize(photograph("coffee"), (60, 40), interpolation=cv2.INTER_AREA)
+    source[21:61, 37:97] = subject
+    Image.fromarray(source).save(tmp_path / "source.png")
+    pq.write_table(pa.table({"key": ["a"], "image": ["source.png"]}), tmp_path / "m.parquet")
+    options = {"crop_to_bbox": True, "transport": transport}
+    with way.open() as standin:
+        flags = flags_for(way, standin, options=options)
+        engine = ["--engine", "fal-rembg"]
+        assert run(tmp_path / "m.parquet", tmp_path / "out", *flags, engine=engine) == 0
+        (job,) = standin.jobs.values()
+        assert Image.open(io.BytesIO(job.picture)).size < source.shape[1::-1]
+    (row,) = rows_of(tmp_path / "out")
+    alpha = np.asarray(Image.open(tmp_path / "out" / row["image_path"]))[..., 3]
+    assert np.array_equal(alpha, luminance_alpha(source[..., ::-1]))
 
 
 def test_the_budget_is_kept_and_a_later_run_goes_on(tmp_path, capsys):
