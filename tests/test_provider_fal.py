@@ -186,6 +186,7 @@ LOCKED = "User is locked. Reason: Exhausted balance. Top up your balance at fal.
     ("status", "document", "trouble", "billed", "resubmits"),
     [
         (401, {"detail": "no"}, Trouble.AUTH, False, 0),
+        (402, {"detail": "payment required"}, Trouble.EXHAUSTED_BUDGET, False, 0),
         (403, {"detail": LOCKED}, Trouble.EXHAUSTED_BUDGET, False, 0),
         (403, {"detail": "scope"}, Trouble.AUTH, False, 0),
         (404, {"detail": "Path /x not found"}, Trouble.AUTH, False, 0),

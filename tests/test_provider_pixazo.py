@@ -115,6 +115,10 @@ def test_pixazo_sorts_answers_to_a_submit(status, document, trouble):
         ({"status": "FAILED", "error": "no subject"}, (Trouble.REJECTED_INPUT, 0, True)),
         ({"status": "FAILED", "error": "cannot download"}, (Trouble.REJECTED_INPUT, 1, True)),
         ({"status": "ERROR", "error": "system"}, (Trouble.FAILED, 3, False)),
+        (
+            {"status": "FAILED", "error": "Insufficient Balance"},
+            (Trouble.EXHAUSTED_BUDGET, 0, False),
+        ),
     ],
 )
 def test_pixazo_sorts_failed_jobs(document, expected):

@@ -33,6 +33,8 @@ def refusal(response: HttpResponse) -> Failed:
     status, said = response.status, message(response)
     if status == 401:
         return reading.refused(Trouble.AUTH, said)
+    if status == 402:
+        return reading.refused(Trouble.EXHAUSTED_BUDGET, said)
     if status == 403:
         locked = "user is locked" in said.lower()
         return reading.refused(Trouble.EXHAUSTED_BUDGET if locked else Trouble.AUTH, said)

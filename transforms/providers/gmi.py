@@ -32,7 +32,9 @@ from .timing import Timing
 
 _REQUESTS = "/api/v1/ie/requestqueue/apikey/requests"
 _OUT_OF_MONEY = re.compile(r"insufficient (credit|balance)", re.IGNORECASE)
-_UPSTREAM_REFUSED = re.compile(r"backend error \(4\d\d\)", re.IGNORECASE)
+_UPSTREAM_REFUSED = re.compile(r"backend error \((4\d\d)\)", re.IGNORECASE)
+# Refusals of the service behind that are not about the picture: GMI's own account there.
+_NOT_THE_PICTURE = ("401", "402", "403")
 # What lists of other services say when they go on, or do not; GMI documents no pages.
 _MORE = ("next", "next_page", "next_page_token", "next_cursor", "has_more", "has_next")
 _TOTALS = ("total", "total_count")
@@ -236,6 +238,11 @@ def _refusal(response: HttpResponse) -> Failed:
         return reading.limited(response, message)
     if status < 500 and status != 408:
         return reading.refused(Trouble.REJECTED_INPUT, message)
-    if _UPSTREAM_REFUSED.search(message):
-        return Failed(Trouble.REJECTED_INPUT, message, resubmits=1, billed=False)
-    return Failed(Trouble.AMBIGUOUS, message)
+    upstream = _UPSTREAM_REFUSED.search(message)
+    behind = upstream.group(1) if upstream else None
+    if behind == "429":
+        return reading.limited(response, message)
+    if behind is None or behind == "408":
+        return Failed(Trouble.AMBIGUOUS, message)
+    trouble = Trouble.FAILED if behind in _NOT_THE_PICTURE else Trouble.REJECTED_INPUT
+    return reading.refused(trouble, message, resubmits=1)

@@ -119,6 +119,8 @@ class PixazoBria(Adapter):
                 return Done(media, ticket.request_id, took=_took(response.document))
             return Unsettled(60.0, Failed(Trouble.FAILED, "pixazo completed without a picture"))
         if status == "FAILED":
+            if _is_out_of_money(response):
+                return reading.refused(Trouble.EXHAUSTED_BUDGET, _message(response))
             return _failed_job(_message(response))
         if status == "ERROR":
             return Failed(Trouble.FAILED, _message(response), resubmits=3, billed=False)
