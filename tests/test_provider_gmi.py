@@ -29,6 +29,7 @@ from alphabeam.transforms.providers.messages import (
     Trouble,
 )
 
+SENT = int(SUBMISSION.sent_at)
 GMI = "https://console.gmicloud.ai/api/v1/ie/requestqueue/apikey/requests"
 
 
@@ -139,15 +140,36 @@ def test_absence_from_what_may_be_a_part_of_the_list_proves_nothing(document):
     assert found.trouble is Trouble.RETRYABLE
 
 
+DATA = replace(SUBMISSION, picture=Picture(data=PNG))
+BASE64 = base64.b64encode(PNG).decode()
+
+
+@pytest.mark.parametrize(
+    ("echo", "expected"),
+    [
+        ("data:image/png;base64," + BASE64, Accepted),
+        (BASE64, Accepted),
+        ("data:image/png;base64," + BASE64[:12], Failed),
+        (BASE64[:8] + "...", Failed),
+        ("https://storage.googleapis.com/x/in.png", Failed),
+        ("data:image/png;base64," + base64.b64encode(b"another").decode(), Missing),
+        (base64.b64encode(PNG + b"more").decode(), Missing),
+    ],
+)
+@pytest.mark.parametrize("form", ["data_uri", "base64"])
+def test_gmi_knows_a_picture_that_was_sent_itself_however_it_is_echoed(form, echo, expected):
+    job = {"request_id": "g9", "created_at": SENT + 1, "payload": {"image": echo}}
+    adapter = make_adapter("gmi-bria", {"image_form": form})
+    found = adapter.read_find(DATA, answered(200, {"requests": [job], "total": 1}))
+    assert isinstance(found, expected)
+
+
 def of_others(created: Iterable[float | str]) -> list[dict]:
     """Gives jobs that are not the one that is looked for."""
     return [
         {"request_id": f"r{n}", "payload": {"image": f"https://x/{n}"}, "created_at": moment}
         for n, moment in enumerate(created)
     ]
-
-
-SENT = int(SUBMISSION.sent_at)
 
 
 def test_absence_from_a_list_that_does_not_show_what_its_jobs_are_of_proves_nothing():

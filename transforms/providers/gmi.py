@@ -152,10 +152,10 @@ class GmiBria(Adapter):
             created = _created(job)
             if created is not None and created < since:
                 continue
-            echo = reading.text(reading.dig(job, "payload", "image"))
-            if echo == image:
+            is_ours = _echoes(reading.text(reading.dig(job, "payload", "image")), image)
+            if is_ours:
                 return Accepted(Ticket(self.name, request_id))
-            could_be_ours = could_be_ours or echo is None
+            could_be_ours = could_be_ours or is_ours is None
         if could_be_ours:
             return Failed(Trouble.RETRYABLE, "gmi's list does not show what its jobs are of")
         if listed is None or not _covers(response.document, listed, since):
@@ -169,6 +169,23 @@ class GmiBria(Adapter):
 
 def _id(job: Any) -> str | None:
     return reading.text(reading.dig(job, "request_id")) or reading.text(reading.dig(job, "id"))
+
+
+def _echoes(echo: str | None, image: str) -> bool | None:
+    """Tells whether a job's echo is of the picture that was sent; None where that cannot be told.
+
+    What was sent by address is echoed as it is. What was sent itself may come back without the head
+    of its data URI, cut short, or as an address where it has been put.
+    """
+    if echo is None:
+        return None
+    if echo == image or reading.web_address(image) is not None:
+        return echo == image
+    ours, theirs = image.rpartition(",")[2], echo.rpartition(",")[2]
+    if theirs == ours:
+        return True
+    is_cut = ours.startswith(theirs.rstrip(".…"))
+    return None if is_cut or reading.web_address(echo) is not None else False
 
 
 def _listed(document: Any) -> list[Any] | None:
