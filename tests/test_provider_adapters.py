@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
+
 import pytest
 from answers import (
     SUBMISSION,
@@ -11,6 +14,7 @@ from answers import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from alphabeam.transforms.providers import reading
 from alphabeam.transforms.providers.catalogue import ADAPTERS, make_adapter
 from alphabeam.transforms.providers.contract import Adapter
 from alphabeam.transforms.providers.messages import (
@@ -50,6 +54,29 @@ def test_a_refusal_for_speed_carries_the_pause_that_was_asked_for(name):
     outcome = adapter.read_submit(SUBMISSION, dated)
     assert isinstance(outcome, Failed)
     assert outcome.retry_after == 30.0
+
+
+@pytest.mark.parametrize(
+    ("value", "date", "least", "most"),
+    [
+        ("7", "", 7, 7),
+        (" 0 ", "", 0, 0),
+        ("Fri, 20 Nov 2026 10:00:30 GMT", "Fri, 20 Nov 2026 10:00:00 GMT", 30, 30),
+        ("Fri, 20 Nov 2026 10:00:30 -0000", "Fri, 20 Nov 2026 10:00:00 GMT", 30, 30),
+        ("Fri, 20 Nov 2026 10:00:00 GMT", "Fri, 20 Nov 2026 10:00:30 GMT", 0, 0),
+        (format_datetime(datetime.now(timezone.utc) + timedelta(hours=9)), "", 32_000, 32_400),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", "yesterday", 0, 0),
+    ],
+)
+def test_a_pause_that_was_asked_for_is_read_in_seconds(value, date, least, most):
+    read = reading.retry_after({"retry-after": value, "date": date})
+    assert read is not None
+    assert least <= read <= most
+
+
+@pytest.mark.parametrize("value", ["", "soon", "-3", "1.5", "3 s", "٣ minutes"])
+def test_what_is_no_pause_is_none(value):
+    assert reading.retry_after({"retry-after": value}) is None
 
 
 _NAMES = ["data", "errors", "error", "status", "request_id", "image", "url", "detail", "type"]

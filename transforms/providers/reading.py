@@ -125,16 +125,26 @@ def segment(request_id: str) -> str:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Reads `Retry-After` (RFC 9110, 10.2.3) in seconds; a date is taken from the answer's own."""
+    """Reads `Retry-After` (RFC 9110, 10.2.3) in seconds.
+
+    A date is taken from the answer's own, which is of the same clock, and from ours without one.
+    """
     value = headers.get("retry-after", "").strip()
     if value.isdecimal():
         return float(value)
+    until = _http_date(value)
+    if until is None:
+        return None
+    now = _http_date(headers.get("date", "")) or datetime.now(timezone.utc)
+    return max(0.0, (until - now).total_seconds())
+
+
+def _http_date(value: str) -> datetime | None:
     try:
-        until = parsedate_to_datetime(value)
-        now = parsedate_to_datetime(headers.get("date", ""))
-        return max(0.0, (until - now).total_seconds())
+        read = parsedate_to_datetime(value)
     except (ValueError, TypeError):
         return None
+    return read if read.tzinfo else read.replace(tzinfo=timezone.utc)
 
 
 def accepted(
