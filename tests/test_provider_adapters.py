@@ -39,6 +39,24 @@ def test_a_request_holds_no_key(name):
     assert "the-key" in str(adapter.authorization("the-key"))
 
 
+@pytest.mark.parametrize(
+    ("name", "first", "most"),
+    [
+        ("fal-bria", 1.0, 60.0),
+        ("fal-rembg", 1.0, 60.0),
+        ("pixazo-bria", 5.0, 60.0),
+        ("gmi-bria", 15.0, 120.0),
+        ("runware-bria", 1.0, 60.0),
+    ],
+)
+def test_durations_are_those_of_the_contract(name, first, most):
+    timing = ADAPTERS[name].timing
+    assert (timing.retry_first, timing.retry_factor, timing.retry_cap) == (first, 2.0, most)
+    assert (timing.poll_first, timing.poll_factor, timing.poll_cap) == (1.0, 1.5, 10.0)
+    assert timing.deadline == 1800.0
+    assert timing.submit_timeout >= 120.0
+
+
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_a_refusal_for_speed_carries_the_pause_that_was_asked_for(name):
     adapter = make_adapter(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from service import is_right, job_for
+from service import is_right, job_for, run_one
 from standins.faults import Faults
 from standins.kinds import QUICK, WAYS
 
@@ -38,6 +38,14 @@ def test_runware_gets_the_same_task_again_from_the_next_run(label, fault, tmp_pa
         with Provider(settings) as provider:
             assert is_right(provider.cut_out(job))
         assert (len(tasks_of(standin)), len(standin.bills)) == (1, 1)
+
+
+@pytest.mark.parametrize("label", RUNWARE)
+@pytest.mark.parametrize("fault", ["429:0", "429", "500", "503", "504"])
+def test_runware_gets_the_same_task_again_where_it_could_not_take_it(label, fault, tmp_path):
+    outcome, standin = run_one(label, tmp_path, {"submit": [fault, fault, None]})
+    assert is_right(outcome)
+    assert (len(tasks_of(standin)), standin.steps["submit"]) == (1, 3)
 
 
 @pytest.mark.parametrize("label", RUNWARE)
