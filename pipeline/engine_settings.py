@@ -137,6 +137,9 @@ def _provider_options(text: str | None) -> dict[str, Any] | None:
 def _check_provider(name: str, settings: ProviderSettings, here: bool) -> None:
     try:
         adapter = make_adapter(name, settings.options, Endpoints(settings.provider_urls))
+    except ValueError as error:
+        raise UsageError(f"--provider_options: {error}") from error
+    try:
         keys.check_reference(settings.api_key)
         if here:
             keys.resolve(settings.api_key, adapter.key_variable)

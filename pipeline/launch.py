@@ -70,7 +70,9 @@ class RunSummary:
         if storage.exists(report):
             lines.append(f"report: {report}")
         if totals.cost_usd:
-            lines.insert(-1, f"paid: ${totals.cost_usd:,.3f}")
+            in_vain = f", ${totals.failed_cost_usd:,.3f} of it for errors"
+            told = in_vain if totals.failed_cost_usd else ""
+            lines.insert(-1, f"paid: ${totals.cost_usd:,.3f}{told}")
         if totals.error_rate > self.max_error_rate:
             lines.append(
                 f"error rate {totals.error_rate:.3f} is above --max_error_rate "

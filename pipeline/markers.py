@@ -56,6 +56,7 @@ class MarkerHead:
       generation: how often failed rows were run again.
       engine: what rows record of the engine.
       cost_usd: paid for the unit.
+      failed_cost_usd: the part of it that was paid for rows that failed.
       seconds: time spent by stage, added up over its pictures; `wall` is the unit's own.
       finished: seconds since 1970.
       settings_hash: of the job that wrote it.
@@ -78,6 +79,7 @@ class MarkerHead:
     settings_hash: str
     compacted: int
     stored: Stored
+    failed_cost_usd: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class Marker:
     """A commit marker: written last, and everything it lists is there.
 
     Attributes:
-      unit … settings_hash, compacted: as in `MarkerHead`.
+      unit … settings_hash, compacted, failed_cost_usd: as in `MarkerHead`.
       files: everything the unit consists of.
     """
 
@@ -103,6 +105,7 @@ class Marker:
     finished: float
     settings_hash: str
     compacted: int = 0
+    failed_cost_usd: float = 0.0
 
     @property
     def head(self) -> MarkerHead:

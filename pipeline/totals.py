@@ -21,6 +21,7 @@ class Totals:
       errors: failed rows by kind.
       files, bytes: stored.
       cost_usd: paid.
+      failed_cost_usd: the part of it that was paid for rows that failed.
       seconds: by stage, added up over pictures and units.
     """
 
@@ -32,6 +33,7 @@ class Totals:
     files: int = 0
     bytes: int = 0
     cost_usd: float = 0.0
+    failed_cost_usd: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -63,7 +65,7 @@ def add_up(markers: Iterable[MarkerHead]) -> Totals:
 def summarise(markers: Iterable[MarkerHead], compaction: Compaction | None) -> Summary:
     """Sums commit markers and what a compaction took over from them."""
     counts, errors, seconds = Counter(), Counter(), Counter()
-    cost = 0.0
+    cost = failed_cost = 0.0
     engine: dict[str, Any] = {}
     splits: set[str] = set()
     for marker in markers:
@@ -76,6 +78,7 @@ def summarise(markers: Iterable[MarkerHead], compaction: Compaction | None) -> S
         errors.update(marker.errors)
         seconds.update(marker.seconds)
         cost += marker.cost_usd
+        failed_cost += marker.failed_cost_usd
         engine = marker.engine
         splits.update(marker.stored.splits)
     if compaction is not None:
@@ -87,5 +90,6 @@ def summarise(markers: Iterable[MarkerHead], compaction: Compaction | None) -> S
         errors=dict(errors.most_common()),
         seconds={name: round(value, 3) for name, value in seconds.items()},
         cost_usd=cost,
+        failed_cost_usd=failed_cost,
     )
     return Summary(totals, engine, tuple(sorted(splits)))

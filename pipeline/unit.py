@@ -123,7 +123,7 @@ class _Attempt:
         self._files: list[StoredFile] = []
         self._failures: list[Failure] = []
         self._done = 0
-        self._cost = 0.0
+        self._cost = self._failed_cost = 0.0
         self._seconds: dict[str, float] = defaultdict(float)
 
     def cut_out(self, cutter: Cutter, on_picture: Callable[[bool], None]) -> None:
@@ -149,6 +149,7 @@ class _Attempt:
                 self._seconds[stage] += time_spent
             if isinstance(placed, Failure):
                 self._failures.append(placed)
+                self._failed_cost += sum(paid.usd for paid in placed.payments)
             else:
                 self._writer.add(placed)
                 self._files.extend(placed.files)
@@ -160,10 +161,10 @@ class _Attempt:
         self, result: Cutout | Failure, stems: dict[int, str]
     ) -> tuple[Placed | Failure, dict[str, float]]:
         began = time.perf_counter()
+        result = booked(result, self._paths, self._unit.name)
         if isinstance(result, Failure):
             return result, dict(result.seconds)
         row = result.record.row
-        result = booked(result, self._paths, self._unit.name)
         placed = self._writer.store(result, stems[row], self._partitions[row])
         return placed, {**result.seconds, "write": time.perf_counter() - began}
 
@@ -190,6 +191,8 @@ class _Attempt:
             gone = {paths.errors(unit), paths.errors(f"{unit}-r{before.generation}")}
             files = [file for file in before.files if file.path not in gone] + files
         failures, done = self._failures, self._done + (before.done if before else 0)
+        # Rows that are run again say anew what was paid for them.
+        kept_cost = before.cost_usd - before.failed_cost_usd if before else 0.0
         self._seconds["wall"] = time.perf_counter() - self._start
         return Marker(
             unit=self._unit.name,
@@ -201,11 +204,12 @@ class _Attempt:
             files=tuple(files),
             generation=self._generation,
             engine=asdict(cutter.info),
-            cost_usd=self._cost + (before.cost_usd if before else 0.0),
+            cost_usd=self._cost + self._failed_cost + kept_cost,
             seconds=dict(self._seconds),
             finished=time.time(),
             settings_hash=self._job.settings_hash,
             compacted=before.compacted if before else 0,
+            failed_cost_usd=self._failed_cost,
         )
 
     def _leftovers(self) -> set[str]:

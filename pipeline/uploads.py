@@ -93,7 +93,7 @@ def uploaded(
             trouble = error
         seconds = {**result.seconds, "upload": time.perf_counter() - start}
         if trouble is not None:
-            return Failure(result.record, trouble, result.engine.engine, seconds)
+            return Failure(result.record, trouble, result.engine.engine, seconds, result.payments)
         return replace(result, seconds=seconds)
 
     return ordered_map(put, results, threads=_UPLOADERS, lookahead=2 * _UPLOADERS)

@@ -270,6 +270,10 @@ class TestRows:
                 {"engine": "fal-bria", "ledger": "x", "provider_options": {"a": 1}},
                 "unknown option a",
             ),
+            (
+                {"engine": "fal-bria", "ledger": "x", "provider_options": {"fal-bria": True}},
+                "the options of fal-bria are no object: true",
+            ),
             ({"engine": "grabcut,grabcut"}, "different names"),
             ({"escalate_when": "is_blank"}, "needs a second engine"),
             ({"error_handling": {"output": "good"}}, "of another name than 'good'"),

@@ -96,3 +96,48 @@ def test_a_row_that_is_retried_carries_its_own_cost(tmp_path):
         assert run(manifest, tmp_path / "out", *flags, "--retry_failed", engine=engine) == 0
         assert ended(tmp_path / "out", ROWS) == []
         assert paying(costs(tmp_path / "out", standin)) == [str(n) for n in range(PICTURES)]
+
+
+@pytest.mark.parametrize(
+    ("label", "faults", "error"),
+    [
+        ("fal-bria queue", {"media": [None, "jpeg"]}, "failed"),
+        ("gmi-bria queued", {"media": [None, "rgb"]}, "failed"),
+        ("runware-bria sync", {"media": [None, "rgb"]}, "failed"),
+        ("pixazo-bria 1", {"media": [None, "vanish"]}, "expired_result"),
+    ],
+)
+def test_what_was_paid_in_vain_is_part_of_the_totals_once(label, faults, error, tmp_path, capsys):
+    way = WAYS[label]
+    with way.open(Faults(faults)) as standin:
+        manifest = small_manifest(way, standin, tmp_path, [0, 1, 2, 2])
+        output, engine = tmp_path / "out", ["--engine", way.provider]
+        flags = flags_for(way, standin, "--unit_size=2", "--provider_concurrency=1")
+        for more in ([], ["--retry_failed"], ["--retry_failed"]):
+            assert run(manifest, output, *flags, *more, engine=engine) == 0
+            (failed,) = ended(output, 4)
+            assert failed["error"] == error
+            totals = json.loads((output / "dataset.json").read_text())["totals"]
+            assert totals["cost_usd"] == pytest.approx(0.054)
+            assert totals["failed_cost_usd"] == pytest.approx(0.018)
+            assert "paid: $0.054, $0.018 of it for errors" in capsys.readouterr().out
+        assert len(standin.bills) == 3
+        if error == "expired_result":
+            more = ["--retry_failed", "--repay_ambiguous"]
+            assert run(manifest, output, *flags, *more, engine=engine) == 0
+            assert ended(output, 4) == []
+            assert sorted(costs(output, standin).values()) == pytest.approx(
+                [0, 0.018, 0.018, 0.036]
+            )
+
+
+def test_a_chain_counts_what_an_engine_was_paid_in_vain(tmp_path):
+    way = WAYS["fal-bria sync"]
+    with way.open(Faults({"media": ["jpeg"]})) as standin:
+        manifest = small_manifest(way, standin, tmp_path, [0])
+        output = tmp_path / "out"
+        engine = ["--engine", "fal-bria,stub_engines:Disc"]
+        assert run(manifest, output, *flags_for(way, standin), engine=engine) == 0
+        (row,) = rows_of(output)
+        assert (row["engine"], row["cost_usd"]) == ("stub_engines:Disc", pytest.approx(0.018))
+        assert costs(output, standin)

@@ -1,18 +1,21 @@
 """The main job through hosted providers, against stand-ins on loopback that keep a bill."""
 
+import io
 import json
 import os
 import pickle
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hosted_jobs import KEY, flags_for
-from photographs import write_manifest, write_photographs
+from photographs import photograph, write_manifest, write_photographs
 from PIL import Image
 from standins.faults import Faults
 from standins.kinds import WAYS
+from standins.studio import luminance_alpha
 from test_job import errors_of, rows_of, run
 
 from alphabeam.pipeline.verify import verify
@@ -81,6 +84,11 @@ def test_a_bad_key_ends_the_run_with_one_line(tmp_path, capsys):
         (['--provider_options={"sync_mod": true}'], "sync_mode"),
         (["--provider_options=[1]"], "JSON object"),
         (["--provider_options={"], "not JSON"),
+        (['--provider_options={"fal-bria": true}'], "the options of fal-bria are no object: true"),
+        (
+            ['--provider_options={"gmi-bria": {}}'],
+            "gmi-bria is not one of --engine fal-bria",
+        ),
         (["--api_key=sk-123456789"], "reference"),
         (["--api_key=env:NO_SUCH_VARIABLE_HERE"], "NO_SUCH_VARIABLE_HERE"),
         (["--provider_url=fal_quue=http://127.0.0.1:1"], "fal_queue"),
@@ -98,6 +106,32 @@ def test_what_a_provider_cannot_do_with_is_refused_before_the_run(
     assert expected in message
     assert "sk-123456789" not in message
     assert not (tmp_path / "out").exists()
+
+
+def test_options_of_providers_are_refused_where_none_is_asked(tmp_path, capsys):
+    manifest = write_manifest(str(tmp_path), 1)
+    assert run(manifest, tmp_path / "out", '--provider_options={"sync_mode": true}') == 2
+    assert "--provider_options is for hosted engines" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("transport", ["queue", "sync"])
+def test_what_rembg_crops_is_laid_back_where_it_came_from(transport, tmp_path):
+    way = WAYS["fal-rembg queue"]
+    source = np.full((120, 160, 3), 255, np.uint8)
+    subject = cv2.resize(photograph("coffee"), (60, 40), interpolation=cv2.INTER_AREA)
+    source[21:61, 37:97] = subject
+    Image.fromarray(source).save(tmp_path / "source.png")
+    pq.write_table(pa.table({"key": ["a"], "image": ["source.png"]}), tmp_path / "m.parquet")
+    options = {"crop_to_bbox": True, "transport": transport}
+    with way.open() as standin:
+        flags = flags_for(way, standin, options=options)
+        engine = ["--engine", "fal-rembg"]
+        assert run(tmp_path / "m.parquet", tmp_path / "out", *flags, engine=engine) == 0
+        (job,) = standin.jobs.values()
+        assert Image.open(io.BytesIO(job.picture)).size < source.shape[1::-1]
+    (row,) = rows_of(tmp_path / "out")
+    alpha = np.asarray(Image.open(tmp_path / "out" / row["image_path"]))[..., 3]
+    assert np.array_equal(alpha, luminance_alpha(source[..., ::-1]))
 
 
 def test_the_budget_is_kept_and_a_later_run_goes_on(tmp_path, capsys):
@@ -125,6 +159,19 @@ def test_a_chain_falls_over_to_the_next_engine_by_row(tmp_path):
         rows = rows_of(tmp_path / "out")
         assert {row["engine"] for row in rows} == {"stub_engines:Disc"}
         assert len(rows) == 4
+
+
+def test_a_chain_asks_nobody_else_for_what_may_have_been_paid_for(tmp_path):
+    way = WAYS["runware-bria sync"]
+    with way.open(Faults({"submit": ["drop_after"] + ["402"] * 9})) as standin:
+        manifest = manifest_for(way, standin, tmp_path, 3)
+        flags = flags_for(way, standin, "--provider_concurrency=1")
+        engine = ["--engine", "runware-bria,stub_engines:Disc"]
+        assert run(manifest, tmp_path / "out", *flags, engine=engine) == 0
+        (error,) = errors_of(tmp_path / "out")
+        assert (error["error"], error["retryable"]) == ("ambiguous", True)
+        assert [row["engine"] for row in rows_of(tmp_path / "out")] == ["stub_engines:Disc"] * 2
+        assert len(standin.bills) == 1
 
 
 def test_doubtful_cutouts_are_escalated_and_the_row_says_so(tmp_path):

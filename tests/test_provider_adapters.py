@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
+
 import pytest
 from answers import (
     SUBMISSION,
@@ -11,6 +14,7 @@ from answers import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from alphabeam.transforms.providers import reading
 from alphabeam.transforms.providers.catalogue import ADAPTERS, make_adapter
 from alphabeam.transforms.providers.contract import Adapter
 from alphabeam.transforms.providers.messages import (
@@ -35,6 +39,24 @@ def test_a_request_holds_no_key(name):
     assert "the-key" in str(adapter.authorization("the-key"))
 
 
+@pytest.mark.parametrize(
+    ("name", "first", "most"),
+    [
+        ("fal-bria", 1.0, 60.0),
+        ("fal-rembg", 1.0, 60.0),
+        ("pixazo-bria", 5.0, 60.0),
+        ("gmi-bria", 15.0, 120.0),
+        ("runware-bria", 1.0, 60.0),
+    ],
+)
+def test_durations_are_those_of_the_contract(name, first, most):
+    timing = ADAPTERS[name].timing
+    assert (timing.retry_first, timing.retry_factor, timing.retry_cap) == (first, 2.0, most)
+    assert (timing.poll_first, timing.poll_factor, timing.poll_cap) == (1.0, 1.5, 10.0)
+    assert timing.deadline == 1800.0
+    assert timing.submit_timeout >= 120.0
+
+
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_a_refusal_for_speed_carries_the_pause_that_was_asked_for(name):
     adapter = make_adapter(name)
@@ -52,12 +74,38 @@ def test_a_refusal_for_speed_carries_the_pause_that_was_asked_for(name):
     assert outcome.retry_after == 30.0
 
 
+@pytest.mark.parametrize(
+    ("value", "date", "least", "most"),
+    [
+        ("7", "", 7, 7),
+        (" 0 ", "", 0, 0),
+        ("Fri, 20 Nov 2026 10:00:30 GMT", "Fri, 20 Nov 2026 10:00:00 GMT", 30, 30),
+        ("Fri, 20 Nov 2026 10:00:30 -0000", "Fri, 20 Nov 2026 10:00:00 GMT", 30, 30),
+        ("Fri, 20 Nov 2026 10:00:00 GMT", "Fri, 20 Nov 2026 10:00:30 GMT", 0, 0),
+        (format_datetime(datetime.now(timezone.utc) + timedelta(hours=9)), "", 32_000, 32_400),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", "yesterday", 0, 0),
+    ],
+)
+def test_a_pause_that_was_asked_for_is_read_in_seconds(value, date, least, most):
+    read = reading.retry_after({"retry-after": value, "date": date})
+    assert read is not None
+    assert least <= read <= most
+
+
+@pytest.mark.parametrize("value", ["", "soon", "-3", "1.5", "3 s", "٣ minutes"])
+def test_what_is_no_pause_is_none(value):
+    assert reading.retry_after({"retry-after": value}) is None
+
+
 _NAMES = ["data", "errors", "error", "status", "request_id", "image", "url", "detail", "type"]
 _NAMES += ["items", "result", "output", "outcome", "media_urls", "code", "taskUUID", "response"]
+_NAMES += ["imageURL", "polling_url", "status_url", "response_url", "image_url", "media_url"]
+_TEXTS = ["http://[", "https://queue.fal.run/\0", "https://[gateway.pixazo.ai]/", "data:,x"]
+_TEXTS += [TASK, "taskFailedOrNotFound", "error", "success", "COMPLETED", "failed"]
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=20),
+    st.none() | st.booleans() | st.integers() | st.text(max_size=20) | st.sampled_from(_TEXTS),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
@@ -89,5 +137,7 @@ def readings(adapter: Adapter, response: HttpResponse) -> list[object]:
 @given(JSON, st.sampled_from([200, 202, 400, 401, 404, 422, 429, 500, 503]))
 def test_no_answer_whatever_its_shape_breaks_an_adapter(document, status):
     for name in ADAPTERS:
-        for outcome in readings(make_adapter(name), answered(status, document)):
+        submitted, *others = readings(make_adapter(name), answered(status, document))
+        assert isinstance(submitted, (Accepted, Done, Failed))
+        for outcome in others:
             assert isinstance(outcome, (Accepted, Done, Failed, Missing, Ready, Running, Unsettled))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from service import found_late, is_right, job_for, run_one
@@ -62,9 +63,9 @@ def test_a_refused_connection_is_repeated(label, tmp_path, monkeypatch):
     way = WAYS[label]
     resting, rest = threading.Semaphore(0), Lane.rest
 
-    async def noticed(lane: Lane, tries: int, least: float = 0.0) -> None:
+    async def noticed(lane: Lane, *args: Any, **named: Any) -> None:
         resting.release()
-        await rest(lane, tries, least)
+        await rest(lane, *args, **named)
 
     monkeypatch.setattr(Lane, "rest", noticed)
     with way.open() as standin, Provider(way.settings(standin, tmp_path)) as provider:
@@ -166,3 +167,42 @@ def test_a_submit_that_shows_late_in_the_history_is_found_by_the_next_run(tmp_pa
     with way.open(Faults({"submit": ["drop_after"]})) as standin:
         assert is_right(found_late(way, standin, tmp_path))
         assert len(standin.bills) == 1
+
+
+RESTLESS = replace(QUICK, retry_first=50.0, retry_cap=50.0, read_timeout=5.0)
+
+
+@pytest.mark.parametrize("label", EACH)
+def test_a_refusal_for_speed_is_waited_out_as_long_as_it_says_and_no_longer(
+    label, tmp_path, monkeypatch
+):
+    slept, sleep = [], Lane._sleep
+
+    async def noticed(lane: Lane, seconds: float) -> None:
+        slept.append(seconds)
+        await sleep(lane, 0.0)
+
+    monkeypatch.setattr(Lane, "_sleep", noticed)
+    script = {"submit": ["429:7", "429:0", None], "poll": ["429:7", "503:80", None]}
+    outcome, standin = run_one(label, tmp_path, script, timing=RESTLESS)
+    assert is_right(outcome)
+    assert 7.0 in slept
+    assert 80.0 in slept
+    assert not [seconds for seconds in slept if 10.0 < seconds < 75.0]
+    assert standin.steps["submit"] == 3
+
+
+def test_a_refusal_that_does_not_say_how_long_is_waited_out_by_the_providers_own_measure(
+    tmp_path, monkeypatch
+):
+    slept: list[float] = []
+
+    async def noticed(lane: Lane, seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr(Lane, "_sleep", noticed)
+    timing = replace(QUICK, retry_first=1.0, retry_cap=2.0)
+    run_one("gmi-bria queued", tmp_path, {"submit": ["429", "429", "429"]}, timing=timing)
+    rests = [seconds for seconds in slept if seconds >= 0.5]
+    assert 0.5 <= rests[0] <= 1.5
+    assert all(1.0 <= seconds <= 3.0 for seconds in rests[1:3])

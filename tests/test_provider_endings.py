@@ -81,6 +81,22 @@ def test_a_picture_that_the_provider_cannot_fetch_is_sent_itself(label, fault, t
     assert len(standin.bills) == 1
 
 
+@pytest.mark.parametrize(
+    ("label", "faults"),
+    [
+        ("fal-bria queue", ["fail_file_download_error", "fail_runner", None]),
+        ("runware-bria async", ["fail_download", "fail_server", None]),
+    ],
+)
+def test_an_address_that_could_not_be_fetched_is_not_sent_again(label, faults, tmp_path):
+    way = replace(WAYS[label], as_data=False)
+    with way.open(Faults({"job": faults})) as standin:
+        with Provider(way.settings(standin, tmp_path)) as provider:
+            assert is_right(provider.cut_out(job_for(way, standin)))
+        by_address, *itself = (job.reference[:5] for job in standin.jobs.values())
+        assert (by_address, itself) == ("http:", ["data:", "data:"])
+
+
 def test_a_picture_that_was_sent_itself_is_found_again_when_the_answer_is_lost(tmp_path):
     way = WAYS["fal-bria queue"]
     faults = Faults({"job": ["fail_file_download_error"], "submit": [None, "drop_after"]})

@@ -186,6 +186,7 @@ LOCKED = "User is locked. Reason: Exhausted balance. Top up your balance at fal.
     ("status", "document", "trouble", "billed", "resubmits"),
     [
         (401, {"detail": "no"}, Trouble.AUTH, False, 0),
+        (402, {"detail": "payment required"}, Trouble.EXHAUSTED_BUDGET, False, 0),
         (403, {"detail": LOCKED}, Trouble.EXHAUSTED_BUDGET, False, 0),
         (403, {"detail": "scope"}, Trouble.AUTH, False, 0),
         (404, {"detail": "Path /x not found"}, Trouble.AUTH, False, 0),
@@ -220,6 +221,18 @@ def test_fal_does_not_resubmit_a_failure_that_was_billed():
     assert (outcome.resubmits, outcome.billed) == (0, True)
 
 
+def test_fal_does_not_repeat_a_request_that_it_charged_for_and_failed():
+    failed = answered(500, {"detail": "x"}, x_fal_billable_units="2")
+    adapter = make_adapter("fal-rembg", {"transport": "sync"})
+    for outcome in (
+        adapter.read_submit(SUBMISSION, failed),
+        adapter.read_fetch(FAL_JOB, Ready(failed=True), failed),
+    ):
+        assert isinstance(outcome, Failed)
+        assert (outcome.trouble, outcome.resubmits, outcome.billed) == (Trouble.FAILED, 0, True)
+
+
+LATE = {"detail": "x", "error_type": "request_timeout"}
 RUNNER = {"detail": "x", "error_type": "runner_disconnected"}
 
 
@@ -228,6 +241,9 @@ RUNNER = {"detail": "x", "error_type": "runner_disconnected"}
     [
         (500, {"detail": "x"}, True, (Trouble.FAILED, 3, False)),
         (503, RUNNER, False, (Trouble.FAILED, 3, False)),
+        (408, LATE, True, (Trouble.FAILED, 3, False)),
+        (400, RUNNER, True, (Trouble.FAILED, 3, False)),
+        (408, {"detail": "x"}, False, (Trouble.RETRYABLE, 0, True)),
         (
             503,
             {"detail": "x", "error_type": "service_unavailable"},
@@ -250,8 +266,22 @@ def test_fal_tells_a_failed_job_from_a_failing_gateway(status, document, known, 
 
 
 def test_fal_waits_for_a_result_that_is_not_there_yet():
-    response = answered(400, {"detail": "Request is still in progress"})
-    assert make_adapter("fal-bria").read_fetch(FAL_JOB, Ready(), response) == Running()
+    adapter = make_adapter("fal-bria")
+    for response in (
+        answered(400, {"detail": "Request is still in progress"}),
+        answered(202, {"status": "IN_PROGRESS"}),
+    ):
+        assert adapter.read_fetch(FAL_JOB, Ready(), response) == Running()
+
+
+def test_fal_is_asked_again_for_an_archive_that_cannot_be_read_now():
+    adapter = make_adapter("fal-bria")
+    for status, document in ((503, {}), (429, {}), (200, b"<html>")):
+        outcome = adapter.read_recall(FAL_JOB, answered(status, document))
+        assert isinstance(outcome, Failed)
+        assert outcome.trouble in (Trouble.RETRYABLE, Trouble.RATE_LIMITED)
+    assert adapter.read_recall(FAL_JOB, answered(403, {"detail": "scope"})) == Missing()
+    assert adapter.read_recall(FAL_JOB, answered(200, {"items": []})) == Missing()
 
 
 def test_an_address_of_the_provider_moves_with_its_override():

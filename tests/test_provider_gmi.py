@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 from answers import (
@@ -28,6 +29,7 @@ from alphabeam.transforms.providers.messages import (
     Trouble,
 )
 
+SENT = int(SUBMISSION.sent_at)
 GMI = "https://console.gmicloud.ai/api/v1/ie/requestqueue/apikey/requests"
 
 
@@ -53,6 +55,8 @@ def test_gmi_never_takes_the_answer_to_a_submit_for_a_result():
     )
     assert outcome == Accepted(Ticket("gmi-bria", "g1"))
     assert adapter.poll(outcome.ticket).url == f"{GMI}/g1"
+    warned = {"request_id": "g1", "error": "Insufficient credits for another one"}
+    assert adapter.read_submit(SUBMISSION, answered(200, warned)) == outcome
 
 
 @pytest.mark.parametrize(
@@ -89,9 +93,14 @@ def test_gmi_reads_a_job(document, expected):
         (400, {"error": "invalid payload parameters"}, Trouble.REJECTED_INPUT),
         (500, {"error": "Backend error (400). Please try again."}, Trouble.REJECTED_INPUT),
         (500, {"error": "Backend error (503). Please try again."}, Trouble.AMBIGUOUS),
+        (500, {"error": "Backend error (408). Please try again."}, Trouble.AMBIGUOUS),
+        (500, {"error": "Backend error (429). Please try again."}, Trouble.RATE_LIMITED),
+        (500, {"error": "Backend error (403). Please try again."}, Trouble.FAILED),
         (429, {"error": "slow down"}, Trouble.RATE_LIMITED),
         (502, b"<html>", Trouble.AMBIGUOUS),
         (200, b"<html>", Trouble.AMBIGUOUS),
+        (408, {"error": "timeout"}, Trouble.AMBIGUOUS),
+        (200, {"error": "Insufficient credits"}, Trouble.EXHAUSTED_BUDGET),
     ],
 )
 def test_gmi_sorts_answers_to_a_submit(status, document, trouble):
@@ -131,6 +140,30 @@ def test_absence_from_what_may_be_a_part_of_the_list_proves_nothing(document):
     assert found.trouble is Trouble.RETRYABLE
 
 
+DATA = replace(SUBMISSION, picture=Picture(data=PNG))
+BASE64 = base64.b64encode(PNG).decode()
+
+
+@pytest.mark.parametrize(
+    ("echo", "expected"),
+    [
+        ("data:image/png;base64," + BASE64, Accepted),
+        (BASE64, Accepted),
+        ("data:image/png;base64," + BASE64[:12], Failed),
+        (BASE64[:8] + "...", Failed),
+        ("https://storage.googleapis.com/x/in.png", Failed),
+        ("data:image/png;base64," + base64.b64encode(b"another").decode(), Missing),
+        (base64.b64encode(PNG + b"more").decode(), Missing),
+    ],
+)
+@pytest.mark.parametrize("form", ["data_uri", "base64"])
+def test_gmi_knows_a_picture_that_was_sent_itself_however_it_is_echoed(form, echo, expected):
+    job = {"request_id": "g9", "created_at": SENT + 1, "payload": {"image": echo}}
+    adapter = make_adapter("gmi-bria", {"image_form": form})
+    found = adapter.read_find(DATA, answered(200, {"requests": [job], "total": 1}))
+    assert isinstance(found, expected)
+
+
 def of_others(created: Iterable[float | str]) -> list[dict]:
     """Gives jobs that are not the one that is looked for."""
     return [
@@ -139,7 +172,17 @@ def of_others(created: Iterable[float | str]) -> list[dict]:
     ]
 
 
-SENT = int(SUBMISSION.sent_at)
+def test_absence_from_a_list_that_does_not_show_what_its_jobs_are_of_proves_nothing():
+    adapter = make_adapter("gmi-bria")
+    for payload in ({}, {"payload": None}, {"payload": {"image": ""}}, {"payload": "…"}):
+        job = {"request_id": "g8", "created_at": SENT + 1, **payload}
+        found = adapter.read_find(SUBMISSION, answered(200, {"requests": [job], "total": 1}))
+        assert isinstance(found, Failed)
+        older = {**job, "created_at": SENT - 500}
+        known = replace(SUBMISSION, known_ids=("g8",))
+        for submission, jobs in ((SUBMISSION, [older]), (known, [job])):
+            listed = answered(200, {"requests": jobs, "total": 1})
+            assert adapter.read_find(submission, listed) == Missing()
 
 
 @pytest.mark.parametrize(

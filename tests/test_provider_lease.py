@@ -7,12 +7,14 @@ from dataclasses import replace
 
 import pytest
 from service import is_right, job_for, picture
+from standins.faults import Faults
 from standins.kinds import QUICK, WAYS, Way
 from standins.studio import cut_out
 
 from alphabeam.transforms.providers.catalogue import make_adapter
 from alphabeam.transforms.providers.driver import Provider
-from alphabeam.transforms.providers.entries import Bought, Vacant
+from alphabeam.transforms.providers.entries import Bought, Intent, Vacant
+from alphabeam.transforms.providers.lane import Lane
 from alphabeam.transforms.providers.ledger import Ledger, purchase_name
 from alphabeam.transforms.providers.messages import Done, Failed, Ticket, Trouble
 
@@ -98,3 +100,29 @@ def test_who_was_stopped_for_longer_than_the_lease_does_not_submit(tmp_path, som
         assert is_right(result)
         assert result.request_id == "theirs"
         assert not standin.seen
+
+
+@pytest.mark.parametrize("label", ["gmi-bria queued", "pixazo-bria 1", "runware-bria sync"])
+def test_who_rested_for_longer_than_the_lease_does_not_submit_again(
+    label, tmp_path, somebody, monkeypatch
+):
+    way = WAYS[label]
+    with way.open(Faults({"submit": ["429", None]})) as standin:
+        job = job_for(way, standin)
+        name = name_of(way, job.identity)
+        data, _ = cut_out(picture(0))
+
+        async def overtaken(lane: Lane, tries: int, **_: object) -> None:
+            lane.ledger.clock = lambda: time.time() + QUICK.lease
+            intent = somebody.latest(name)
+            assert isinstance(intent, Intent)
+            failed = Failed(Trouble.RETRYABLE, "never accepted", billed=False)
+            lost = somebody.lose(name, intent, failed, accepted=False)
+            assert somebody.intend(name, lost.next())
+            somebody.buy(name, 2, Done("x", "theirs"), 0.018, data)
+
+        monkeypatch.setattr(Lane, "rest", overtaken)
+        with Provider(way.settings(standin, tmp_path)) as provider:
+            result = provider.cut_out(job)
+        assert is_right(result)
+        assert (result.request_id, standin.steps["submit"]) == ("theirs", 1)

@@ -185,6 +185,7 @@ ENTRIES = st.one_of(
         st.builds(
             Ticket, TEXT, TEXT, st.dictionaries(TEXT, TEXT), NUMBER, NUMBER, st.none() | TEXT
         ),
+        st.booleans(),
     ),
     st.builds(Bought, st.integers(1, 9), TEXT, st.none() | NUMBER, TEXT, TEXT),
     st.builds(

@@ -98,6 +98,9 @@ def test_pixazo_takes_a_picture_that_comes_with_the_answer_to_the_submit():
         (429, {"error": "Rate limit exceeded"}, Trouble.RATE_LIMITED),
         (500, {"error": "An unexpected error occurred"}, Trouble.AMBIGUOUS),
         (504, b"", Trouble.AMBIGUOUS),
+        (408, b"", Trouble.AMBIGUOUS),
+        (200, b"<html>", Trouble.AMBIGUOUS),
+        (200, {"error": "Insufficient Balance", "message": "top up"}, Trouble.EXHAUSTED_BUDGET),
     ],
 )
 def test_pixazo_sorts_answers_to_a_submit(status, document, trouble):
@@ -112,6 +115,10 @@ def test_pixazo_sorts_answers_to_a_submit(status, document, trouble):
         ({"status": "FAILED", "error": "no subject"}, (Trouble.REJECTED_INPUT, 0, True)),
         ({"status": "FAILED", "error": "cannot download"}, (Trouble.REJECTED_INPUT, 1, True)),
         ({"status": "ERROR", "error": "system"}, (Trouble.FAILED, 3, False)),
+        (
+            {"status": "FAILED", "error": "Insufficient Balance"},
+            (Trouble.EXHAUSTED_BUDGET, 0, False),
+        ),
     ],
 )
 def test_pixazo_sorts_failed_jobs(document, expected):

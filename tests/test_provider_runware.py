@@ -26,6 +26,7 @@ from alphabeam.transforms.providers.messages import (
     Submission,
     Ticket,
     Trouble,
+    Unsettled,
 )
 
 
@@ -116,6 +117,11 @@ def test_runware_takes_a_receipt_or_a_conflict_on_its_own_id_for_accepted(status
         (429, {"code": "rateLimitExceeded"}, Trouble.RATE_LIMITED, 0),
         (500, {"code": "internalServerError"}, Trouble.RETRYABLE, 0),
         (503, {"code": "timeoutProvider"}, Trouble.RETRYABLE, 0),
+        (400, {"code": "invalidImage"}, Trouble.REJECTED_INPUT, 0),
+        (400, {"code": "unsupportedImageFormat", "parameter": "outputFormat"}, Trouble.AUTH, 0),
+        (404, {"code": "modelNotFound", "parameter": "model"}, Trouble.AUTH, 0),
+        (404, {"code": "imageNotFound", "parameter": "inputs.image"}, Trouble.REJECTED_INPUT, 0),
+        (400, {"code": "taskFailedOrNotFound"}, Trouble.AUTH, 0),
     ],
 )
 def test_runware_sorts_errors(status, error, trouble, resubmits):
@@ -123,6 +129,45 @@ def test_runware_sorts_errors(status, error, trouble, resubmits):
     outcome = make_adapter("runware-bria").read_submit(SUBMISSION, response)
     assert isinstance(outcome, Failed)
     assert (outcome.trouble, outcome.resubmits, outcome.billed) == (trouble, resubmits, False)
+
+
+@pytest.mark.parametrize(
+    ("status", "document", "trouble", "billed"),
+    [
+        (504, {"errors": [{"code": "timeout", "message": "m"}]}, Trouble.RETRYABLE, True),
+        (502, b"<html>", Trouble.RETRYABLE, True),
+        (200, b"<html>", Trouble.RETRYABLE, True),
+        (200, {"data": []}, Trouble.RETRYABLE, True),
+        (413, b"<html>", Trouble.REJECTED_INPUT, False),
+        (404, b"<html>", Trouble.AUTH, False),
+    ],
+)
+def test_runware_may_have_a_task_whose_answer_does_not_speak_of_it(
+    status, document, trouble, billed
+):
+    outcome = make_adapter("runware-bria").read_submit(SUBMISSION, answered(status, document))
+    assert isinstance(outcome, Failed)
+    assert (outcome.trouble, outcome.billed) == (trouble, billed)
+
+
+def test_runware_is_asked_again_for_a_task_that_succeeded_without_a_picture():
+    response = answered(200, {"data": [{"taskUUID": TASK, "imageUUID": "i", "status": "success"}]})
+    adapter = make_adapter("runware-bria")
+    assert adapter.read_submit(SUBMISSION, response) == ACCEPTED
+    outcome = adapter.read_poll(ACCEPTED.ticket, response)
+    assert isinstance(outcome, Unsettled)
+    assert (outcome.grace, outcome.then.trouble) == (60.0, Trouble.FAILED)
+
+
+def test_a_task_that_runware_no_longer_knows_has_expired_after_a_while():
+    error = {"code": "taskFailedOrNotFound", "message": "m"}
+    for document in (
+        {"data": [{"taskUUID": TASK, "status": "error", "error": error}]},
+        {"errors": [{**error, "taskUUID": TASK}]},
+    ):
+        outcome = make_adapter("runware-bria").read_poll(ACCEPTED.ticket, answered(200, document))
+        assert isinstance(outcome, Unsettled)
+        assert outcome.then.trouble is Trouble.EXPIRED_RESULT
 
 
 def test_runware_leaves_another_tasks_error_alone():
@@ -198,3 +243,9 @@ def test_runware_recalls_a_past_task():
         outcome = adapter.read_recall(ticket, answered(200, document))
         assert outcome == Done(RUNWARE_RESPONSE["imageURL"], TASK, 0.018)
     assert adapter.read_recall(ticket, answered(200, {"data": []})) == Missing()
+    unknown = {"errors": [{"code": "taskFailedOrNotFound", "taskUUID": TASK}]}
+    assert adapter.read_recall(ticket, answered(400, unknown)) == Missing()
+    for status, document in ((503, {}), (402, {}), (429, {}), (200, b"<html>")):
+        outcome = adapter.read_recall(ticket, answered(status, document))
+        assert isinstance(outcome, Failed)
+        assert outcome.trouble in (Trouble.RETRYABLE, Trouble.RATE_LIMITED)

@@ -19,7 +19,7 @@ from .providers.catalogue import ADAPTERS, make_adapter
 from .providers.driver import Provider
 from .providers.endpoints import Endpoints
 from .providers.settings import ProviderSettings
-from .records import Cutout, EngineInfo, Failure, ImageRecord
+from .records import Cutout, EngineInfo, Failure, ImageRecord, Payment
 from .sharing import Share, acquire_engine
 from .stream import ordered_map
 
@@ -137,10 +137,10 @@ class ChainCutter:
 
 def _better(first: Cutout | Failure, second: Cutout | Failure) -> Cutout | Failure:
     """Keeps the later cutout, with what the one before found; never trades one for a failure."""
-    if isinstance(second, Failure):
-        return first if isinstance(first, Cutout) else second
-    if isinstance(first, Failure):
-        return second
+    if isinstance(second, Failure) and isinstance(first, Cutout):
+        return _paid_before(first, second.payments)
+    if isinstance(first, Failure) or isinstance(second, Failure):
+        return _paid_before(second, first.payments)
     costs = [cost for cost in (first.engine.cost_usd, second.engine.cost_usd) if cost is not None]
     engine = replace(
         second.engine,
@@ -149,6 +149,17 @@ def _better(first: Cutout | Failure, second: Cutout | Failure) -> Cutout | Failu
         escalated_confidence=first.confidence,
     )
     return replace(second, engine=engine, payments=first.payments + second.payments)
+
+
+def _paid_before(result: Cutout | Failure, payments: tuple[Payment, ...]) -> Cutout | Failure:
+    """Adds what another engine was paid for the same picture."""
+    if not payments:
+        return result
+    both = payments + result.payments
+    if isinstance(result, Failure):
+        return replace(result, payments=both)
+    cost = (result.engine.cost_usd or 0.0) + sum(paid.usd for paid in payments)
+    return replace(result, payments=both, engine=replace(result.engine, cost_usd=cost))
 
 
 @dataclass(frozen=True)

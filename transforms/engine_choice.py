@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -159,9 +160,12 @@ def _refuse_unused(hosting: Hosting, names: Sequence[str]) -> None:
     if hosting.staging_url is not None and hosting.staging_uri is None:
         raise ValueError("--staging_url is the public address of --staging_uri, which is not given")
     options = _plain(hosting.provider_options or {})
-    for name in options if _is_by_name(options) else ():
+    for name, inner in options.items() if _is_by_name(options) else ():
         if name not in names:
             raise ValueError(f"--provider_options: {name} is not one of --engine {','.join(names)}")
+        if not isinstance(inner, Mapping):
+            told = json.dumps(inner, default=repr)
+            raise ValueError(f"--provider_options: the options of {name} are no object: {told}")
 
 
 def _is_by_name(options: Iterable[str]) -> bool:

@@ -19,7 +19,7 @@ from .fetch import fetch
 from .matte import compose
 from .providers import messages
 from .providers.driver import Provider
-from .providers.errors import ProviderStoppedError
+from .providers.errors import ProviderError, ProviderStoppedError
 from .providers.outputs import Output, place
 from .providers.settings import Job, Result
 from .records import Cutout, EngineInfo, Failure, ImageRecord, Payment, SourceInfo
@@ -126,6 +126,9 @@ def _cut_out(
             result = provider.cut_out(request.job)
         with _Clock(seconds, "compose"):
             return _composed(bare, request, result, provider, settings, seconds)
+    except ProviderError as error:
+        payments = () if error.payment is None else (error.payment,)
+        return Failure(bare, error, provider.adapter.name, seconds, payments)
     except ImageError as error:
         return Failure(bare, error, provider.adapter.name, seconds)
     except ProviderStoppedError as error:
@@ -133,7 +136,8 @@ def _cut_out(
             raise
         if stops:  # later pictures may be in the ledger, or still to be polled for
             return error
-        trouble = EngineError("provider_stopped", str(error), retryable=True)
+        kind = messages.Trouble.AMBIGUOUS.value if error.maybe_billed else "provider_stopped"
+        trouble = EngineError(kind, str(error), retryable=True)
         return Failure(bare, trouble, provider.adapter.name, seconds)
     except Exception as error:  # noqa: BLE001 - one picture's trouble never ends the unit
         trouble = EngineError(type(error).__name__, f"{provider.adapter.name}: {error}")

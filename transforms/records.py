@@ -113,7 +113,7 @@ class Cutout:
       confidence: mean |2p - 1| of the engine's probabilities, None where it has none.
       engine: which engine answered.
       seconds: time spent by stage; goes into the unit's commit marker, never into a row.
-      payments: what providers were paid for it, by all engines of a chain that gave a cutout.
+      payments: what providers were paid for it, by all engines of a chain.
     """
 
     record: ImageRecord
@@ -132,9 +132,18 @@ class Cutout:
 
 @dataclass(frozen=True)
 class Failure:
-    """One image that could not be cut out, and why."""
+    """One image that could not be cut out, and why.
+
+    Attributes:
+      record: the row it came from.
+      error: why.
+      engine: which engine was asked last.
+      seconds: time spent by stage.
+      payments: what is taken to have been paid for it, in vain.
+    """
 
     record: ImageRecord
     error: ImageError
     engine: str
     seconds: Mapping[str, float] = field(default_factory=dict)
+    payments: tuple[Payment, ...] = ()

@@ -194,6 +194,8 @@ class Server:
             raise Dropped
         if fault == "garbage":
             return Answer(200, b"<html>proxy</html>")
+        if status == "after":
+            return self._gossiped(self.refusal(int(pause), request))
         return self._gossiped(answer)
 
     def _gossiped(self, answer: Answer) -> Answer:

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from .core import Answer, Request
-from .studio import Job, Studio
+from .studio import Job, Studio, cropped
 
 ENDPOINTS = ("fal-ai/bria/background/remove", "fal-ai/imageutils/rembg")
 _APPS = {"/".join(endpoint.split("/")[:2]): endpoint for endpoint in ENDPOINTS}
@@ -16,11 +16,13 @@ _APPS = {"/".join(endpoint.split("/")[:2]): endpoint for endpoint in ENDPOINTS}
 
 class FalStandIn(Studio):
     """fal. Job faults: `fail_file_download_error`, `fail_image_load_error`, `fail_500`,
-    `fail_runner`. Fetch faults beside those of every step: `expired`.
+    `fail_runner`. Fetch faults beside those of every step: `expired`. Cancel faults: `late` (the job
+    leaves the queue before).
 
     Attributes:
       recording_lag: seconds by which the request history lags behind.
-      absolute: answers name `https://queue.fal.run` as the real service does, not this server.
+      absolute: answers name `https://queue.fal.run` as the real service does, not this server, and
+        the result's address as the newer pages do.
     """
 
     door_count = 2
@@ -66,6 +68,11 @@ class FalStandIn(Studio):
         if step == "poll":
             return self._status(job)
         if step == "cancel":
+            if fault == "late":
+                job.fault = None
+                self.set_to_work(job)
+                await job.finished.wait()
+                return Answer(202, {"status": "CANCELLATION_REQUESTED"})
             return self._cancel(job)
         if fault == "expired":
             return Answer(404, {"detail": "Request not found"})
@@ -89,13 +96,16 @@ class FalStandIn(Studio):
     def _urls(self, job: Job) -> dict[str, str]:
         base = "https://queue.fal.run" if self.absolute else self.url
         app = "/".join(job.arguments["endpoint"].split("/")[:2])
-        response_url = f"{base}/{app}/requests/{job.id}"
+        job_url = f"{base}/{app}/requests/{job.id}"
         return {
             "request_id": job.id,
-            "response_url": response_url,
-            "status_url": f"{response_url}/status",
-            "cancel_url": f"{response_url}/cancel",
+            "response_url": f"{job_url}/response" if self.absolute else job_url,
+            "status_url": f"{job_url}/status",
+            "cancel_url": f"{job_url}/cancel",
         }
+
+    def dressed(self, job: Job) -> bytes:
+        return cropped(job.picture) if job.arguments.get("crop_to_bbox") else job.picture
 
     def _status(self, job: Job) -> Answer:
         states = {"queued": "IN_QUEUE", "running": "IN_PROGRESS"}

@@ -1,9 +1,9 @@
 """What goes wrong in a stand-in: by script for one test, or at random rates for many pictures.
 
 Faults of any step: `drop_before` and `drop_after` (the connection closes before or after the
-request was acted on), `NNN` or `NNN:S` (that status, with `Retry-After: S`), `delay:S` (S seconds),
-`garbage_before` and `garbage` (an answer that is not JSON, before or after). Others are the
-providers' own.
+request was acted on), `NNN` or `NNN:S` (that status, with `Retry-After: S`), `after:NNN` (acted on, then
+that status), `delay:S` (S seconds), `garbage_before` and `garbage` (an answer that is not JSON,
+before or after). Others are the providers' own.
 """
 
 from __future__ import annotations

@@ -18,11 +18,13 @@ class GmiStandIn(Studio):
       blocking: the submit is answered when the picture is finished, without the outcome.
       page: how many jobs the list shows; None for all, and then it says how many there are.
       newest_first: the list's order.
+      echoes: the list shows what its jobs are of.
     """
 
     blocking = False
     page: int | None = None
     newest_first = True
+    echoes = True
 
     def urls(self) -> dict[str, str]:
         return {"gmi": self.url}
@@ -84,7 +86,10 @@ class GmiStandIn(Studio):
 
     def _list(self) -> dict[str, Any]:
         jobs = list(self.jobs.values())[:: -1 if self.newest_first else 1]
-        listed: dict[str, Any] = {"requests": [self._state(job) for job in jobs[: self.page]]}
+        shown = [self._state(job) for job in jobs[: self.page]]
+        if not self.echoes:
+            shown = [{**job, "payload": None} for job in shown]
+        listed: dict[str, Any] = {"requests": shown}
         if self.page is None:
             listed["total"] = len(jobs)
         return listed

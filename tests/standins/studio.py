@@ -137,10 +137,14 @@ class Studio(Server):
         with self._lock:
             self._bills[job.id] = Bill(job.id, reference, self.price)
         self.note("accepted")
+        self.set_to_work(job)
+        return job
+
+    def set_to_work(self, job: Job) -> None:
+        """Lets a job take its turn."""
         work = asyncio.ensure_future(self._work(job))
         self._working.add(work)
         work.add_done_callback(self._working.discard)
-        return job
 
     def new_id(self, number: int) -> str:
         """Makes a job's id; opaque, and in the manner of the seeds not a valid UUID."""
@@ -169,9 +173,14 @@ class Studio(Server):
                 job.picture, job.size = await loop.run_in_executor(
                     None, cut_out, data, self.output_form(job)
                 )
+                job.picture = self.dressed(job)
                 job.state = "done"
             job.ended = time.time()
             job.finished.set()
+
+    def dressed(self, job: Job) -> bytes:
+        """Gives a job's picture as its arguments want it."""
+        return job.picture
 
     def output_form(self, job: Job) -> str:
         """Gives the file form a job's picture has."""
@@ -246,6 +255,15 @@ _SPOILERS: dict[str, Callable[[bytes], bytes]] = {
     "jpeg": _edit(lambda p: p[..., :3], JPEG),
     "rgb": _edit(lambda p: p[..., :3]),
 }
+
+
+def _to_its_box(picture: np.ndarray) -> np.ndarray:
+    left, top, width, height = cv2.boundingRect(picture[..., 3])
+    return picture[top : top + height, left : left + width]
+
+
+cropped = _edit(_to_its_box)
+"""Crops a picture to the box of what is not transparent in it."""
 
 
 def spoiled(data: bytes, fault: str | None) -> bytes:

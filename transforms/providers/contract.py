@@ -30,6 +30,10 @@ class Price:
     source: str
     checked: str
 
+    def of_one(self, stated_usd: float | None) -> float | None:
+        """Gives what a picture cost: as the provider says, else the price of one, if it has one."""
+        return self.usd if stated_usd is None and self.unit == "image" else stated_usd
+
 
 class Adapter(ABC):
     """One provider's wire contract.
@@ -127,7 +131,7 @@ class Adapter(ABC):
         return None
 
     def read_recall(self, ticket: Ticket, response: HttpResponse) -> Outcome:
-        """Reads its answer: Done or Missing."""
+        """Reads its answer: Done, Missing, or Failed where that cannot be told."""
         raise NotImplementedError(f"{self.name} keeps no archive")
 
     def cancel(self, ticket: Ticket) -> HttpRequest | None:

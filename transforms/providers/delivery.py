@@ -11,6 +11,7 @@ from .errors import ProviderError
 from .lane import Lane
 from .messages import Done, Failed, Trouble
 from .outputs import Output, OutputError, read_output
+from .pace import LONGEST_HOLD
 
 # Answers of a media host that mean: gone, or no longer signed.
 _GONE = ("http_403", "http_404", "http_410")
@@ -24,7 +25,15 @@ class ExpiredError(Exception):
 
 
 class UselessError(Exception):
-    """The picture arrived whole and cannot be used."""
+    """The picture arrived whole and cannot be used.
+
+    Attributes:
+      cost_usd: what the provider says it cost, None where it does not say.
+    """
+
+    def __init__(self, message: str, cost_usd: float | None) -> None:
+        super().__init__(message)
+        self.cost_usd = cost_usd
 
 
 async def deliver(
@@ -68,18 +77,19 @@ class _GoneError(Exception):
 async def _obtain(
     lane: Lane, done: Done, size: tuple[int, int] | None, attempt: int
 ) -> tuple[bytes, Output]:
+    asked = 0.0
     for tries in range(_DOWNLOADS):
         if tries:
-            await lane.rest(tries - 1)
+            await lane.rest(tries - 1, min(asked, LONGEST_HOLD))
         try:
             return await lane.blocking(_download, lane, done.media, size)
         except FetchError as error:
             if error.kind in _GONE:
                 raise _GoneError(lane.clean(error.message)) from None
-            trouble, again = error.message, error.retryable
+            trouble, again, asked = error.message, error.retryable, error.retry_after or 0.0
         except OutputError as error:
             if not error.damaged:
-                raise UselessError(str(error)) from None
+                raise UselessError(str(error), done.cost_usd) from None
             trouble, again = str(error), isinstance(done.media, str)
         if not again:
             break

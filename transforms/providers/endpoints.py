@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 # name: the address requests go to, and the provider's own hosts that the name stands for.
 # A leading dot covers every subdomain.
@@ -40,7 +40,7 @@ class Endpoints:
             if name not in _BASES:
                 raise ValueError(_unknown(name))
             parts = urlsplit(url)
-            if parts.scheme not in ("http", "https") or not parts.hostname:
+            if parts.scheme not in ("http", "https") or not parts.hostname or not _has_port(parts):
                 raise ValueError(f"--provider_url {name}={url}: give http(s)://HOST[:PORT]")
             if parts.path.strip("/") or parts.query or parts.username:
                 raise ValueError(
@@ -84,15 +84,26 @@ class Endpoints:
         Returns:
           The address on the configured host, or None when it leads elsewhere.
         """
-        if not isinstance(url, str):
+        if not isinstance(url, str) or not url.isprintable():
             return None
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            return None
         base = urlsplit(self.url(name, ""))
         if (parts.scheme, parts.netloc) == (base.scheme, base.netloc):
             return url
         if parts.scheme == "https" and _is_host_of(parts.hostname or "", name):
             return _rebased(url, self.url(name, ""))
         return None
+
+
+def _has_port(parts: SplitResult) -> bool:
+    """Tells whether an address's port is one, or left out."""
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
 
 
 def _is_host_of(host: str, name: str) -> bool:

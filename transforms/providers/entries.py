@@ -50,12 +50,17 @@ class Intent:
 
 @dataclass(frozen=True)
 class Open:
-    """The provider has accepted, and the ticket is the claim on the result."""
+    """The provider has accepted, and the ticket is the claim on the result.
+
+    Attributes:
+      attempt, counted, known_ids, as_data: as in Vacant.
+    """
 
     attempt: int
     counted: int
     known_ids: tuple[str, ...]
     ticket: Ticket
+    as_data: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class Bought:
     Attributes:
       attempt: how many attempts it took.
       request_id: the provider's id of the job.
-      cost_usd: what it cost, as far as known.
+      cost_usd: what it cost, with the attempts before, as far as known.
       media: name of the file that holds the encoded picture.
       sha256: of that file, hexadecimal.
     """
@@ -82,20 +87,23 @@ class Lost:
     """The attempt ended without a picture.
 
     Attributes:
-      attempt, known_ids: as in Vacant, this attempt's id included.
+      attempt, known_ids, as_data: as in Vacant, this attempt's id included.
       counted: how many attempts were accepted by the provider, up to and with this one.
       failed: why.
+      paid_usd: what is taken to have been paid for it.
     """
 
     attempt: int
     counted: int
     known_ids: tuple[str, ...]
     failed: Failed
+    as_data: bool = False
+    paid_usd: float = 0.0
 
     def next(self) -> Vacant:
         """Gives the attempt that may follow."""
-        wants_data = self.failed.wants_data
-        return Vacant(self.attempt + 1, self.counted, self.known_ids, as_data=wants_data)
+        as_data = self.as_data or self.failed.wants_data
+        return Vacant(self.attempt + 1, self.counted, self.known_ids, as_data)
 
 
 Entry = Vacant | Intent | Open | Bought | Lost

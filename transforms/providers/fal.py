@@ -39,7 +39,7 @@ class FalOptions:
       sync_mode: the picture comes back inside the answer and stays out of the request history,
         so a lost answer cannot be found again.
       transport: `queue` submits and polls; `sync` blocks until the picture is there.
-      start_timeout: seconds within which the job must start.
+      start_timeout: seconds within which the job must start, more than 0.1.
       media_expiration: seconds after which fal deletes the result.
       priority: the queue's lane.
       webhook_url: told by fal when a queued job ends.
@@ -53,7 +53,7 @@ class FalOptions:
     transport: Literal["queue", "sync"] = option(
         "transport", str, "queue", choices=("queue", "sync")
     )
-    start_timeout: float | None = option("start_timeout", float, None, minimum=0.1)
+    start_timeout: float | None = option("start_timeout", float, None, above=0.1)
     media_expiration: int | None = option("media_expiration", int, None, minimum=1)
     priority: str | None = option("priority", str, None, choices=("normal", "low"))
     webhook_url: str | None = option("webhook_url", str, None, is_url=True)
@@ -114,7 +114,7 @@ class Fal(Adapter):
         options = self.options
         headers = {}
         if options.start_timeout is not None:
-            headers["X-Fal-Request-Start-Timeout"] = f"{options.start_timeout:g}"
+            headers["X-Fal-Request-Start-Timeout"] = f"{options.start_timeout:.15g}"
         if options.media_expiration is not None:
             headers["X-Fal-Object-Lifecycle-Preference"] = json.dumps(
                 {"expiration_duration_seconds": options.media_expiration}
@@ -163,8 +163,10 @@ class Fal(Adapter):
 
     def read_poll(self, ticket: Ticket, response: HttpResponse) -> Outcome:
         if not response.ok:
-            return fal_errors.poll_failure(response)
-        status = reading.dig(response.document, "status")
+            return fal_errors.unanswered(response)
+        status = reading.text(reading.dig(response.document, "status"))
+        if status is None:
+            return fal_errors.unanswered(response)
         if status == "COMPLETED":
             document = response.document
             failed = reading.dig(document, "error") or reading.dig(document, "error_type")
@@ -175,6 +177,8 @@ class Fal(Adapter):
         return HttpRequest("GET", self._queue_url(ticket, "response_url", ""))
 
     def read_fetch(self, ticket: Ticket, ready: Ready, response: HttpResponse) -> Outcome:
+        if response.status == 202:
+            return Running()
         if response.ok:
             nothing = Failed(Trouble.FAILED, "no picture in fal's result")
             return self._done(response, ticket.request_id) or Unsettled(30.0, nothing)
@@ -204,7 +208,7 @@ class Fal(Adapter):
 
     def read_find(self, submission: Submission, response: HttpResponse) -> Outcome:
         if not response.ok:
-            return fal_errors.poll_failure(response)
+            return fal_errors.unanswered(response)
         picture = reading.reference(submission.picture)
         wanted = {"image_url": picture, **self.result_options()}
         for item in reading.listed(response.document, "items"):
@@ -230,6 +234,13 @@ class Fal(Adapter):
         return self._history(request_id=ticket.request_id)
 
     def read_recall(self, ticket: Ticket, response: HttpResponse) -> Outcome:
+        # Not every key may read the history: a refusal is an answer.
+        if (
+            response.document is None
+            or response.status in (401, 408, 429)
+            or response.status >= 500
+        ):
+            return fal_errors.unanswered(response)
         for item in reading.listed(response.document, "items"):
             if reading.dig(item, "request_id") == ticket.request_id:
                 return self._recorded(item, ticket.request_id) or Missing()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import reading
-from .messages import Failed, HttpResponse, Outcome, Running, Trouble, Unsettled
+from .messages import Failed, HttpResponse, Outcome, Running, Trouble
 
 # Errors of the model (typed, in a list) that a new submit may cure, and how often to try.
 _WORTH_RESUBMITTING = {"file_download_error": 2, "downstream_service_error": 1}
@@ -33,6 +33,8 @@ def refusal(response: HttpResponse) -> Failed:
     status, said = response.status, message(response)
     if status == 401:
         return reading.refused(Trouble.AUTH, said)
+    if status == 402:
+        return reading.refused(Trouble.EXHAUSTED_BUDGET, said)
     if status == 403:
         locked = "user is locked" in said.lower()
         return reading.refused(Trouble.EXHAUSTED_BUDGET if locked else Trouble.AUTH, said)
@@ -41,6 +43,8 @@ def refusal(response: HttpResponse) -> Failed:
     if status in (408, 409, 429):
         return reading.limited(response, said)
     if status >= 500:
+        if _is_billed(response):
+            return Failed(Trouble.FAILED, said)
         worth_it = any(response.headers.get(name) == "1" for name in _WORTH_REPEATING)
         if response.document is None and not worth_it:
             return Failed(Trouble.AMBIGUOUS, said)
@@ -48,9 +52,13 @@ def refusal(response: HttpResponse) -> Failed:
     return _refused_input(response)
 
 
+def _is_billed(response: HttpResponse) -> bool:
+    """Tells whether an error answer says that it was charged, as one can that used a GPU."""
+    return bool(reading.number(response.headers.get("x-fal-billable-units")))
+
+
 def _refused_input(response: HttpResponse) -> Failed:
-    # A 422 can be billed when it came after the GPU had been used; the answer says so itself.
-    billed = bool(reading.number(response.headers.get("x-fal-billable-units")))
+    billed = _is_billed(response)
     kind = _error_type(response)
     return Failed(
         Trouble.REJECTED_INPUT,
@@ -61,16 +69,9 @@ def _refused_input(response: HttpResponse) -> Failed:
     )
 
 
-def poll_failure(response: HttpResponse) -> Outcome:
-    """Reads the answer to a status or history question that is not 2xx."""
-    status, said = response.status, message(response)
-    if status == 401:
-        return reading.refused(Trouble.AUTH, said)
-    if status == 404:
-        return Unsettled(30.0, Failed(Trouble.EXPIRED_RESULT, said))
-    if status == 429:
-        return reading.limited(response, said)
-    return Failed(Trouble.RETRYABLE, said)
+def unanswered(response: HttpResponse) -> Outcome:
+    """Reads the answer to a status or history question that is not as it should be."""
+    return reading.unanswered(response, message(response))
 
 
 def job_failure(response: HttpResponse, known: bool) -> Outcome:
@@ -83,8 +84,9 @@ def job_failure(response: HttpResponse, known: bool) -> Outcome:
     status, said = response.status, message(response)
     if status == 400 and "still in progress" in said:
         return Running()
-    if status in (401, 408, 429):
-        return poll_failure(response)
+    runner = _error_type(response).startswith(("runner_", "startup_timeout", "request_timeout"))
+    if status in (401, 429) or (status == 408 and not runner):
+        return reading.unanswered(response, said)
     if status == 404:
         wrong_path = "path " in said.lower()
         return Failed(Trouble.AUTH if wrong_path else Trouble.EXPIRED_RESULT, said)
@@ -92,11 +94,11 @@ def job_failure(response: HttpResponse, known: bool) -> Outcome:
         return Failed(Trouble.TIMEOUT, said)
     if status < 400 or status in (403, 409):
         return Failed(Trouble.RETRYABLE, said)
-    if status < 500:
+    if status < 500 and not runner:
         return _refused_input(response)
     # A failed job's 5xx is documented as not billed. A 5xx of the gateway in front of a good
     # result looks the same, and submitting anew would pay twice, so the failure needs a witness.
-    runner = _error_type(response).startswith(("runner_", "startup_timeout", "request_timeout"))
     if known or runner or "x-fal-billable-units" in response.headers:
-        return Failed(Trouble.FAILED, said, resubmits=3, billed=False)
+        billed = _is_billed(response)
+        return Failed(Trouble.FAILED, said, resubmits=0 if billed else 3, billed=billed)
     return Failed(Trouble.RETRYABLE, said)

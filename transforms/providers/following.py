@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from .errors import ProviderError, ProviderStoppedError
 from .lane import Lane
@@ -23,6 +24,8 @@ from .messages import (
 
 # What a question may fail with in passing.
 _PASSING = (Trouble.RATE_LIMITED, Trouble.RETRYABLE)
+# How often it is asked where a result is that was not where it should be.
+_ASKS = 5
 
 Nudge = Callable[[], Awaitable[None]]
 
@@ -30,8 +33,9 @@ Nudge = Callable[[], Awaitable[None]]
 async def follow(lane: Lane, ticket: Ticket, attempt: int, nudge: Nudge | None) -> Done | Failed:
     """Polls until a job ends.
 
-    Past its deadline a job is given up: it is sent again where that is free (`nudge`), else
-    cancelled, and polled for the grace period, since it may have been about to finish.
+    Past its deadline a job that runs is given up: it is sent again where that is free (`nudge`),
+    else cancelled, and polled for the grace period, since it may have been about to finish. One that
+    is not known to run may have ended, and is only polled.
 
     Args:
       lane: the provider.
@@ -44,7 +48,7 @@ async def follow(lane: Lane, ticket: Ticket, attempt: int, nudge: Nudge | None) 
       ProviderStoppedError: the key was refused.
     """
     end = ticket.deadline
-    overdue = queued = False
+    overdue = given_up = False
     unsettled = _Unsettled(lane.timing.second)
     polls = failures = 0
     await lane.until_first_poll(ticket)
@@ -56,17 +60,18 @@ async def follow(lane: Lane, ticket: Ticket, attempt: int, nudge: Nudge | None) 
         if isinstance(outcome, Failed) and outcome.trouble not in _PASSING:
             raise_if_auth(lane, outcome)
             return _too_late(ticket, outcome) if time.time() >= ticket.deadline else outcome
-        if isinstance(outcome, Running):
-            queued = outcome.queued
         if time.time() >= end:
             if overdue:
                 raise ProviderError(lane.adapter.name, _timeout(ticket), attempt)
             overdue, end = True, time.time() + lane.timing.grace
-            if await _give_up(lane, ticket, nudge) and queued:
+        if overdue and not given_up and isinstance(outcome, Running):
+            given_up, end = True, time.time() + lane.timing.grace
+            cancelled = await _give_up(lane, ticket, nudge)
+            if cancelled and outcome.queued and not await _has_begun(lane, ticket):
                 return Failed(Trouble.TIMEOUT, _timeout(ticket).message, resubmits=1, billed=False)
         least = _least_pause(lane, ticket, outcome)
         if isinstance(outcome, Failed):
-            await lane.rest(failures, least)
+            await lane.rest(failures, least, outcome)
             failures += 1
         else:
             await lane.pause(polls, least)
@@ -91,14 +96,43 @@ async def look(lane: Lane, ticket: Ticket) -> Outcome:
     return outcome
 
 
-async def recall(lane: Lane, ticket: Ticket) -> Done | None:
-    """Asks the provider's archive for a result that has expired elsewhere."""
+async def asked_again(lane: Lane, ticket: Ticket, attempt: int) -> Done | None:
+    """Asks anew where a result is that was not where it was said to be; raises as `recall` does."""
+    outcome = await _answered(lane, lambda: look(lane, ticket), attempt)
+    return outcome if isinstance(outcome, Done) else None
+
+
+async def recall(lane: Lane, ticket: Ticket, attempt: int) -> Done | None:
+    """Asks the provider's archive for a result that has expired elsewhere.
+
+    Raises:
+      ProviderError: there is no answer for now; what cannot be asked for is not gone.
+      ProviderStoppedError: the key was refused.
+    """
     adapter = lane.adapter
     request = adapter.recall(ticket)
     if request is None:
         return None
-    outcome = await lane.ask(request, lambda r: adapter.read_recall(ticket, r))
+    outcome = await _answered(
+        lane, lambda: lane.ask(request, lambda r: adapter.read_recall(ticket, r)), attempt
+    )
     return outcome if isinstance(outcome, Done) else None
+
+
+async def _answered(lane: Lane, ask: Callable[[], Awaitable[Outcome]], attempt: int) -> Outcome:
+    """Asks until there is an answer; raises as `recall` does."""
+    outcome = await ask()
+    for tries in range(_ASKS - 1):
+        if not (isinstance(outcome, Failed) and outcome.trouble in _PASSING):
+            break
+        await lane.rest(tries, failed=outcome)
+        outcome = await ask()
+    if isinstance(outcome, Failed):
+        raise_if_auth(lane, outcome)
+        if outcome.trouble in _PASSING:
+            told = f"it cannot be asked where the result is: {outcome.message}"
+            raise ProviderError(lane.adapter.name, replace(outcome, message=told), attempt)
+    return outcome
 
 
 async def search(
@@ -164,6 +198,12 @@ async def _give_up(lane: Lane, ticket: Ticket, nudge: Nudge | None) -> bool:
     return confirmed is True
 
 
+async def _has_begun(lane: Lane, ticket: Ticket) -> bool:
+    """Tells whether a job had left the queue before it was cancelled there."""
+    outcome = await look(lane, ticket)
+    return isinstance(outcome, Done) or (isinstance(outcome, Running) and not outcome.queued)
+
+
 def raise_if_auth(lane: Lane, failed: Failed) -> None:
     """Stops the provider when an answer says that the key is refused."""
     if failed.trouble is Trouble.AUTH:
@@ -177,12 +217,12 @@ def _timeout(ticket: Ticket) -> Failed:
 
 
 def _too_late(ticket: Ticket, failed: Failed) -> Failed:
-    """Takes a failure past the deadline for a timeout.
+    """Takes the failure of a job past its deadline for a timeout.
 
     The job may have ended because it was given up, in this run or an earlier one, and whether that
     is charged is not known: no reason to submit it anew.
     """
-    if not failed.billed:
+    if failed.trouble is not Trouble.FAILED or not failed.billed:
         return failed
     return Failed(Trouble.TIMEOUT, f"{_timeout(ticket).message}; then: {failed.message}")
 

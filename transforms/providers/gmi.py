@@ -32,7 +32,9 @@ from .timing import Timing
 
 _REQUESTS = "/api/v1/ie/requestqueue/apikey/requests"
 _OUT_OF_MONEY = re.compile(r"insufficient (credit|balance)", re.IGNORECASE)
-_UPSTREAM_REFUSED = re.compile(r"backend error \(4\d\d\)", re.IGNORECASE)
+_UPSTREAM_REFUSED = re.compile(r"backend error \((4\d\d)\)", re.IGNORECASE)
+# Refusals of the service behind that are not about the picture: GMI's own account there.
+_NOT_THE_PICTURE = ("401", "402", "403")
 # What lists of other services say when they go on, or do not; GMI documents no pages.
 _MORE = ("next", "next_page", "next_page_token", "next_cursor", "has_more", "has_next")
 _TOTALS = ("total", "total_count")
@@ -89,16 +91,17 @@ class GmiBria(Adapter):
     def read_submit(self, submission: Submission, response: HttpResponse) -> Outcome:
         if not response.ok:
             return _refusal(response)
-        if _OUT_OF_MONEY.search(_message(response)):
+        accepted = reading.accepted(self.name, _id(response.document), response)
+        if isinstance(accepted, Failed) and _OUT_OF_MONEY.search(_message(response)):
             return reading.refused(Trouble.EXHAUSTED_BUDGET, _message(response))
-        return reading.accepted(self.name, _id(response.document), response)
+        return accepted
 
     def poll(self, ticket: Ticket) -> HttpRequest:
         return self._request("GET", f"/{reading.segment(ticket.request_id)}")
 
     def read_poll(self, ticket: Ticket, response: HttpResponse) -> Outcome:
-        if not response.ok:
-            return _poll_failure(response)
+        if not response.ok or reading.text(reading.dig(response.document, "status")) is None:
+            return reading.unanswered(response, _message(response))
         return self._state(response.document, ticket.request_id)
 
     def _state(self, job: Any, request_id: str) -> Outcome:
@@ -135,10 +138,11 @@ class GmiBria(Adapter):
 
     def read_find(self, submission: Submission, response: HttpResponse) -> Outcome:
         if not response.ok:
-            return _poll_failure(response)
+            return reading.unanswered(response, _message(response))
         image = self._image(submission)
         listed = _listed(response.document)
         since = submission.sent_at - reading.CLOCK_SKEW
+        could_be_ours = False
         for job in listed or ():
             request_id = _id(job)
             # A failure may be an earlier attempt's; taking it for this one's would hide a success.
@@ -148,8 +152,12 @@ class GmiBria(Adapter):
             created = _created(job)
             if created is not None and created < since:
                 continue
-            if reading.dig(job, "payload", "image") == image:
+            is_ours = _echoes(reading.text(reading.dig(job, "payload", "image")), image)
+            if is_ours:
                 return Accepted(Ticket(self.name, request_id))
+            could_be_ours = could_be_ours or is_ours is None
+        if could_be_ours:
+            return Failed(Trouble.RETRYABLE, "gmi's list does not show what its jobs are of")
         if listed is None or not _covers(response.document, listed, since):
             # Absence from a part of the list proves nothing, and a submit may have been billed.
             return Failed(Trouble.RETRYABLE, "gmi's list of jobs may not be whole")
@@ -161,6 +169,23 @@ class GmiBria(Adapter):
 
 def _id(job: Any) -> str | None:
     return reading.text(reading.dig(job, "request_id")) or reading.text(reading.dig(job, "id"))
+
+
+def _echoes(echo: str | None, image: str) -> bool | None:
+    """Tells whether a job's echo is of the picture that was sent; None where that cannot be told.
+
+    What was sent by address is echoed as it is. What was sent itself may come back without the head
+    of its data URI, cut short, or as an address where it has been put.
+    """
+    if echo is None:
+        return None
+    if echo == image or reading.web_address(image) is not None:
+        return echo == image
+    ours, theirs = image.rpartition(",")[2], echo.rpartition(",")[2]
+    if theirs == ours:
+        return True
+    is_cut = ours.startswith(theirs.rstrip(".…"))
+    return None if is_cut or reading.web_address(echo) is not None else False
 
 
 def _listed(document: Any) -> list[Any] | None:
@@ -228,19 +253,13 @@ def _refusal(response: HttpResponse) -> Failed:
         return reading.refused(Trouble.AUTH, message)
     if status == 429:
         return reading.limited(response, message)
-    if status < 500:
+    if status < 500 and status != 408:
         return reading.refused(Trouble.REJECTED_INPUT, message)
-    if _UPSTREAM_REFUSED.search(message):
-        return Failed(Trouble.REJECTED_INPUT, message, resubmits=1, billed=False)
-    return Failed(Trouble.AMBIGUOUS, message)
-
-
-def _poll_failure(response: HttpResponse) -> Outcome:
-    status, message = response.status, _message(response)
-    if status == 401:
-        return reading.refused(Trouble.AUTH, message)
-    if status == 404:
-        return Unsettled(30.0, Failed(Trouble.EXPIRED_RESULT, message))
-    if status == 429:
+    upstream = _UPSTREAM_REFUSED.search(message)
+    behind = upstream.group(1) if upstream else None
+    if behind == "429":
         return reading.limited(response, message)
-    return Failed(Trouble.RETRYABLE, message)
+    if behind is None or behind == "408":
+        return Failed(Trouble.AMBIGUOUS, message)
+    trouble = Trouble.FAILED if behind in _NOT_THE_PICTURE else Trouble.REJECTED_INPUT
+    return reading.refused(trouble, message, resubmits=1)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import ParamSpec, TypeVar
 
 from ..fetch import FetchLimits
-from . import keys, wire
+from . import keys, reading, wire
 from .budget import Budget, BudgetReachedError, Reservation
 from .catalogue import make_adapter
 from .endpoints import Endpoints
@@ -22,7 +22,7 @@ from .expectation import Expectation, first_question
 from .join import Joiner
 from .ledger import Ledger, purchase_name
 from .messages import Failed, HttpRequest, HttpResponse, Outcome, Ticket, Trouble, Unsettled
-from .pace import Pace, backoff
+from .pace import LONGEST_HOLD, Pace, backoff
 from .settings import Job, ProviderSettings
 from .staging import Staging, hide_queries, stages
 
@@ -111,7 +111,7 @@ class Lane:
         except wire.NoAnswerError as error:
             lost = Trouble.RETRYABLE if self.adapter.idempotent else Trouble.AMBIGUOUS
             return Failed(lost, f"no answer to the submit: {self.clean(str(error))}")
-        return self._noted(read(response), turn)
+        return self._noted(read(response), response, turn)
 
     async def ask(self, request: HttpRequest, read: Callable[[HttpResponse], T]) -> T | Failed:
         """Sends a free request, once, in its turn.
@@ -125,16 +125,17 @@ class Lane:
             response = await self._questions.send(request)
         except (wire.NotSentError, wire.NoAnswerError) as error:
             return Failed(Trouble.RETRYABLE, self.clean(str(error)))
-        return self._noted(read(response), turn)
+        return self._noted(read(response), response, turn)
 
-    def _noted(self, outcome: T, turn: float) -> T | Failed:
+    def _noted(self, outcome: T, response: HttpResponse, turn: float) -> T | Failed:
         if isinstance(outcome, Failed) and outcome.trouble is Trouble.RATE_LIMITED:
             self.counts["refusals"] += 1
             self.pace.refused(turn, outcome.retry_after)
         else:
             self.pace.succeeded()
         if isinstance(outcome, Failed):
-            return replace(outcome, message=self.clean(outcome.message))
+            asked = reading.retry_after(response.headers)
+            return replace(outcome, message=self.clean(outcome.message), retry_after=asked)
         if isinstance(outcome, Unsettled):
             then = replace(outcome.then, message=self.clean(outcome.then.message))
             return replace(outcome, then=then)
@@ -208,12 +209,22 @@ class Lane:
             return
         self.raise_if_refused()
 
-    async def rest(self, tries: int, least: float = 0.0) -> None:
-        """Pauses before a repeat, longer with every try, but never below the least."""
+    async def rest(self, tries: int, least: float = 0.0, failed: Failed | None = None) -> None:
+        """Pauses before a repeat.
+
+        Args:
+          tries: how many repeats there were; each pause is longer than the one before.
+          least: the pause is never below it.
+          failed: what is to be repeated. Where it was refused for speed and told how long to wait,
+            that long is right; after other failures it is the least.
+        """
         t = self.timing
         self.counts["retries"] += 1
-        grown = backoff(t.retry_first, t.retry_factor, t.retry_cap, tries, random.random())
-        await self._sleep(max(least, grown))
+        pause = backoff(t.retry_first, t.retry_factor, t.retry_cap, tries, random.random())
+        if failed is not None and failed.retry_after is not None:
+            asked = min(failed.retry_after, LONGEST_HOLD)
+            pause = asked if failed.trouble is Trouble.RATE_LIMITED else max(pause, asked)
+        await self._sleep(max(least, pause))
 
     async def pause(self, polls: int, least: float = 0.0) -> None:
         """Pauses before the next question, longer with every one, but never below the least."""

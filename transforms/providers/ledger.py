@@ -55,7 +55,7 @@ from typing import Any
 from .. import storage
 from . import lease
 from .entries import Bought, Entry, Intent, Lost, Open, Vacant, decode, encode
-from .messages import Done, Failed, Ticket
+from .messages import Done, Failed, Ticket, Trouble
 
 
 def purchase_name(identity: str, provider: str, model: str, options: Mapping[str, Any]) -> str:
@@ -71,6 +71,10 @@ def purchase_name(identity: str, provider: str, model: str, options: Mapping[str
     """
     parts = json.dumps([identity, provider, model, dict(options)], sort_keys=True)
     return hashlib.sha256(parts.encode()).hexdigest()
+
+
+# After these nobody knows whether anything was paid.
+_PERHAPS_PAID = (Trouble.AMBIGUOUS, Trouble.TIMEOUT)
 
 
 class Ledger:
@@ -141,7 +145,7 @@ class Ledger:
 
     def accept(self, name: str, intent: Intent, ticket: Ticket) -> Open:
         """Stores a ticket."""
-        opened = Open(intent.attempt, intent.counted, intent.known_ids, ticket)
+        opened = Open(intent.attempt, intent.counted, intent.known_ids, ticket, intent.as_data)
         storage.write_atomic(self._uri(name, intent.attempt, "ticket"), encode(opened))
         return opened
 
@@ -150,15 +154,32 @@ class Ledger:
     ) -> Entry:
         """Stores a picture, then that it is there.
 
+        Args:
+          name: of the purchase.
+          attempt: which one gave the picture.
+          done: the provider's answer.
+          cost_usd: of this attempt, as far as known.
+          data: the encoded picture.
+
         Returns:
           The attempt's end: this one, or the one that another process stored first.
         """
         digest = hashlib.sha256(data).hexdigest()
         media = f"{name}.{attempt}.{digest[:16]}.media"
         storage.write_atomic(storage.join(self.base, name[:2], media), data)
+        if cost_usd is not None:
+            cost_usd += self.paid_in_vain(name, attempt - 1)
         return self._close(name, Bought(attempt, done.request_id, cost_usd, media, digest))
 
-    def lose(self, name: str, entry: Intent | Open, failed: Failed, *, accepted: bool) -> Entry:
+    def lose(
+        self,
+        name: str,
+        entry: Intent | Open,
+        failed: Failed,
+        *,
+        accepted: bool,
+        cost_usd: float | None = None,
+    ) -> Entry:
         """Stores that an attempt ended without a picture.
 
         Args:
@@ -166,6 +187,7 @@ class Ledger:
           entry: the attempt.
           failed: why.
           accepted: whether it counts as one that the provider had accepted.
+          cost_usd: what it cost if it was billed, as far as known.
 
         Returns:
           The attempt's end: this one, or the one that another process stored first.
@@ -174,7 +196,14 @@ class Ledger:
         if isinstance(entry, Open):
             known = (*known, entry.ticket.request_id)
         counted = entry.counted + (1 if accepted else 0)
-        return self._close(name, Lost(entry.attempt, counted, known, failed))
+        is_paid = failed.billed and failed.trouble not in _PERHAPS_PAID
+        paid = (cost_usd or 0.0) if is_paid else 0.0
+        return self._close(name, Lost(entry.attempt, counted, known, failed, entry.as_data, paid))
+
+    def paid_in_vain(self, name: str, attempts: int) -> float:
+        """Gives the dollars that the first attempts of a purchase cost without giving a picture."""
+        ends = (self._read(name, attempt + 1, "result") for attempt in range(attempts))
+        return sum(end.paid_usd for end in ends if isinstance(end, Lost))
 
     def media(self, bought: Bought) -> bytes:
         """Reads a stored picture.

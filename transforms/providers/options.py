@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, TypeVar
@@ -23,6 +25,7 @@ class _Rule:
     choices: Sequence[str] = ()
     minimum: float | None = None
     maximum: float | None = None
+    above: float | None = None
     refused: Mapping[str, str] = field(default_factory=dict)
     is_url: bool = False
     is_header: bool = False
@@ -36,6 +39,7 @@ def option(
     choices: Sequence[str] = (),
     minimum: float | None = None,
     maximum: float | None = None,
+    above: float | None = None,
     refused: Mapping[str, str] | None = None,
     is_url: bool = False,
     is_header: bool = False,
@@ -48,15 +52,16 @@ def option(
       default: None leaves it to the provider.
       choices: the only values allowed.
       minimum, maximum: the range allowed, both inclusive.
+      above: what the value has to exceed.
       refused: values that the provider knows but we do not send, and why.
       is_url: an absolute http(s) address is wanted.
       is_header: what can stand in an HTTP header is wanted.
     """
-    rule = _Rule(name, kind, choices, minimum, maximum, refused or {}, is_url, is_header)
+    rule = _Rule(name, kind, choices, minimum, maximum, above, refused or {}, is_url, is_header)
     return field(default=default, metadata={"rule": rule})
 
 
-def read_options(cls: type[T], given: Mapping[str, Any], provider: str) -> T:
+def read_options(cls: type[T], options: Mapping[str, Any], provider: str) -> T:
     """Makes a provider's options from a mapping.
 
     Raises:
@@ -64,7 +69,7 @@ def read_options(cls: type[T], given: Mapping[str, Any], provider: str) -> T:
     """
     by_name = {_rule(f).name: f for f in fields(cls)}  # type: ignore[arg-type]
     values = {}
-    for name, value in given.items():
+    for name, value in options.items():
         if name not in by_name:
             raise ValueError(_unknown(name, list(by_name), provider))
         declared = by_name[name]
@@ -73,7 +78,8 @@ def read_options(cls: type[T], given: Mapping[str, Any], provider: str) -> T:
         try:
             values[declared.name] = _checked(_rule(declared), value)
         except ValueError as error:
-            raise ValueError(f"{provider}: option {name}={value!r}: {error}") from None
+            given = json.dumps(value, default=repr)
+            raise ValueError(f"{provider}: option {name}={given}: {error}") from None
     try:
         return cls(**values)
     except ValueError as error:  # what the options together cannot be
@@ -105,7 +111,9 @@ def _checked(rule: _Rule, value: Any) -> Any:
     if rule.kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if not isinstance(value, rule.kind) or (rule.kind is not bool and isinstance(value, bool)):
-        raise ValueError(f"give a {_KINDS[rule.kind]}")
+        raise ValueError(f"give {_KINDS[rule.kind]}")
+    if rule.kind is float and not math.isfinite(value):
+        raise ValueError("give a finite number")
     if str(value) in rule.refused:
         raise ValueError(rule.refused[str(value)])
     if rule.choices and value not in rule.choices:
@@ -114,19 +122,26 @@ def _checked(rule: _Rule, value: Any) -> Any:
         raise ValueError(f"give at least {rule.minimum}")
     if rule.maximum is not None and value > rule.maximum:
         raise ValueError(f"give at most {rule.maximum}")
+    if rule.above is not None and value <= rule.above:
+        raise ValueError(f"give more than {rule.above}")
     if rule.is_url and not _is_web_address(str(value)):
         raise ValueError("give an absolute http(s) address")
-    if rule.is_header and not (str(value).isascii() and str(value).isprintable() and str(value)):
-        raise ValueError("give printable ASCII text")
+    if rule.is_header and not _is_header(str(value)):
+        raise ValueError("give printable ASCII text without spaces around it")
     return value
 
 
-_KINDS = {bool: "true or false", int: "whole number", float: "number", str: "text"}
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+
+
+def _is_header(value: str) -> bool:
+    return bool(value) and value.isascii() and value.isprintable() and value == value.strip()
 
 
 def _is_web_address(value: str) -> bool:
     parts = urlsplit(value)
-    return parts.scheme in ("http", "https") and bool(parts.hostname)
+    is_absolute = parts.scheme in ("http", "https") and bool(parts.hostname)
+    return is_absolute and _is_header(value) and " " not in value
 
 
 def _unknown(name: str, known: list[str], provider: str) -> str:

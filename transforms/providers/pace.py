@@ -11,7 +11,7 @@ _SLOWEST = 0.1  # requests a second
 _RECOVERY = 10.0  # seconds in which what a halving took is gained back, unless refused again
 _WINDOW = 1.0  # seconds over which the rate in use is measured
 _SHORTEST = 0.05
-_LONGEST_HOLD = 300.0  # seconds; who is told to wait longer asks again after them
+LONGEST_HOLD = 300.0  # seconds; who is told to wait longer asks again after them
 
 
 class Pace:
@@ -77,7 +77,7 @@ class Pace:
         """
         now = self._clock()
         if retry_after is not None:
-            self._held_until = max(self._held_until, now + min(retry_after, _LONGEST_HOLD))
+            self._held_until = max(self._held_until, now + min(retry_after, LONGEST_HOLD))
         if turn <= self._last_cut:
             return
         self._last_cut = now

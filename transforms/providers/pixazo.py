@@ -89,7 +89,11 @@ class PixazoBria(Adapter):
         if "polling_url" in (document if isinstance(document, dict) else {}):
             named = self.endpoints.own(document["polling_url"], "pixazo")
             urls["polling_url"] = named or ""
-        return reading.accepted(self.name, reading.dig(document, "request_id"), response, urls)
+        request_id = reading.dig(document, "request_id")
+        accepted = reading.accepted(self.name, request_id, response, urls)
+        if isinstance(accepted, Failed) and _is_out_of_money(response):
+            return reading.refused(Trouble.EXHAUSTED_BUDGET, _message(response))
+        return accepted
 
     def poll(self, ticket: Ticket) -> HttpRequest:
         headers = {"Cache-Control": "no-cache"}
@@ -105,14 +109,18 @@ class PixazoBria(Adapter):
 
     def read_poll(self, ticket: Ticket, response: HttpResponse) -> Outcome:
         if not response.ok:
-            return _poll_failure(response)
-        status = reading.dig(response.document, "status")
+            return reading.unanswered(response, _message(response))
+        status = reading.text(reading.dig(response.document, "status"))
+        if status is None:
+            return reading.unanswered(response, _message(response))
         if status in ("COMPLETED", "SUCCEEDED"):
             media = self._media(response.document)
             if media is not None:
                 return Done(media, ticket.request_id, took=_took(response.document))
             return Unsettled(60.0, Failed(Trouble.FAILED, "pixazo completed without a picture"))
         if status == "FAILED":
+            if _is_out_of_money(response):
+                return reading.refused(Trouble.EXHAUSTED_BUDGET, _message(response))
             return _failed_job(_message(response))
         if status == "ERROR":
             return Failed(Trouble.FAILED, _message(response), resubmits=3, billed=False)
@@ -151,30 +159,23 @@ def _message(response: HttpResponse) -> str:
     return reading.one_line(f"HTTP {response.status} {': '.join(said)}")
 
 
+def _is_out_of_money(response: HttpResponse) -> bool:
+    return response.status == 402 or "insufficient balance" in _message(response).lower()
+
+
 def _refusal(response: HttpResponse) -> Failed:
     status, message = response.status, _message(response)
-    if status == 402 or "insufficient balance" in message.lower():
+    if _is_out_of_money(response):
         return reading.refused(Trouble.EXHAUSTED_BUDGET, message)
     if status in (401, 403, 404, 405) or 300 <= status < 400:
         return reading.refused(Trouble.AUTH, message)
     if status == 429:
         return reading.limited(response, message)
-    if status < 500:
+    if status < 500 and status != 408:
         suspects = status == 400
         return Failed(Trouble.REJECTED_INPUT, message, billed=False, suspects_address=suspects)
-    # The gateway forwards to another provider and may fail after that one has accepted.
+    # The gateway forwards to another provider and may fail, or be late, after that one has accepted.
     return Failed(Trouble.AMBIGUOUS, message)
-
-
-def _poll_failure(response: HttpResponse) -> Outcome:
-    status, message = response.status, _message(response)
-    if status == 401:
-        return reading.refused(Trouble.AUTH, message)
-    if status == 404:
-        return Unsettled(30.0, Failed(Trouble.EXPIRED_RESULT, message))
-    if status == 429:
-        return reading.limited(response, message)
-    return Failed(Trouble.RETRYABLE, message)
 
 
 def _failed_job(message: str) -> Failed:

@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 from functools import partial
 
+from ..records import Payment
 from . import delivery, following
 from .budget import Reservation
 from .entries import Bought, Entry, Intent, Lost, Open, Vacant
@@ -46,6 +47,7 @@ class Purchase:
         self._fresh: tuple[bytes, Output] | None = None
         self._copy = StagedCopy(lane, job.picture, name)
         self._sent = job.picture
+        self._maybe_billed = False
 
     async def run(self) -> Result:
         """Gets the picture.
@@ -64,6 +66,9 @@ class Purchase:
             try:
                 while not isinstance(entry, Bought):
                     entry = await self._step(entry)
+            except ProviderStoppedError as error:
+                error.maybe_billed = self._maybe_billed
+                raise
             finally:
                 # What is still reserved may have been spent: it stays counted.
                 await self._reservation.settle(self._reservation.usd)
@@ -72,6 +77,8 @@ class Purchase:
         return self._result(entry, *fresh, reused=False)
 
     async def _step(self, entry: Entry) -> Entry:
+        is_sent = isinstance(entry, Intent) and entry.sent
+        self._maybe_billed = is_sent or isinstance(entry, Open)
         if isinstance(entry, Vacant):
             return await self._open(entry)
         if isinstance(entry, Intent):
@@ -81,8 +88,13 @@ class Purchase:
         assert isinstance(entry, Lost)
         following_attempt = self._reopening.after(entry)
         if following_attempt is None:
-            raise ProviderError(self._lane.adapter.name, entry.failed, entry.attempt, ended=True)
+            raise await self._failed(entry)
         return following_attempt
+
+    async def _failed(self, lost: Lost) -> ProviderError:
+        usd = await self._lane.blocking(self._ledger.paid_in_vain, self._name, lost.attempt)
+        name, paid = self._lane.adapter.name, Payment(self._name, usd)
+        return ProviderError(name, lost.failed, lost.attempt, ended=True, payment=paid)
 
     async def _open(self, vacant: Vacant) -> Entry:
         lane = self._lane
@@ -110,10 +122,10 @@ class Purchase:
         """Submits until the provider accepts, refuses, or nobody knows."""
         lane, started, tries = self._lane, time.monotonic(), 0
         while True:
-            if self._ledger.clock() - intent.at > lane.timing.lease / 2:
-                current = await self._latest()
-                if current != intent:
-                    return current
+            is_old = self._ledger.clock() - intent.at > lane.timing.lease / 2
+            if is_old and (current := await self._latest()) != intent:
+                return current
+            if is_old or tries:
                 intent = await lane.blocking(self._ledger.renew, self._name, intent, sent=True)
             outcome = await self._post(intent, turn)
             if isinstance(outcome, Accepted):
@@ -123,24 +135,35 @@ class Purchase:
             assert isinstance(outcome, Failed)
             if outcome.trouble not in (Trouble.RATE_LIMITED, Trouble.RETRYABLE):
                 return await self._refused(intent, outcome)
-            intent = await lane.blocking(
-                self._ledger.renew, self._name, intent, sent=outcome.billed
-            )
+            # What is said of this submit says nothing of one before it whose answer was lost.
+            self._maybe_billed = self._maybe_billed or outcome.billed
+            # Where the same id may be sent again, it is, whatever was said of it.
+            sent = self._maybe_billed or lane.adapter.idempotent
+            intent = await lane.blocking(self._ledger.renew, self._name, intent, sent=sent)
             limit = lane.timing.deadline
             if outcome.trouble is Trouble.RETRYABLE:
                 limit = lane.timing.retry_for
             if time.monotonic() - started > limit:
                 await self._let_go(intent)
-                raise ProviderError(lane.adapter.name, outcome, intent.attempt)
+                raise self._given_up(intent, outcome)
             try:
-                await lane.rest(tries)
+                await lane.rest(tries, failed=outcome)
                 turn = await lane.pace.turn()
                 lane.raise_if_stopped()
             except ProviderStoppedError:
                 await self._let_go(intent)
                 raise
             tries += 1
-            intent = await lane.blocking(self._ledger.renew, self._name, intent, sent=True)
+
+    def _given_up(self, intent: Intent, failed: Failed) -> ProviderError:
+        """Makes the error of a submit that was repeated for as long as it may be."""
+        if self._maybe_billed:
+            told = (
+                f"{failed.message}; it may have been accepted: another run sends the same id again"
+            )
+            failed = replace(failed, trouble=Trouble.AMBIGUOUS, message=told, billed=True)
+        name = self._lane.adapter.name
+        return ProviderError(name, failed, intent.attempt, repeatable=self._maybe_billed)
 
     async def _post(self, intent: Intent | Open, turn: float) -> Outcome:
         submission = await self._submission(intent)
@@ -156,9 +179,13 @@ class Purchase:
 
     async def _refused(self, intent: Intent, failed: Failed) -> Entry:
         if failed.trouble is Trouble.AMBIGUOUS:
+            self._maybe_billed = True
             return await self._find(intent)
         if failed.trouble in (Trouble.AUTH, Trouble.EXHAUSTED_BUDGET):
-            await self._lose(intent, failed, accepted=False)
+            if self._maybe_billed:
+                await self._let_go(intent)
+            else:
+                await self._lose(intent, failed, accepted=False)
             raise self._lane.stop(failed).again()
         failed = await looked_at(self._lane, self._sent, failed)
         return await self._lose(intent, failed, accepted=True)
@@ -173,7 +200,7 @@ class Purchase:
         if isinstance(done.media, str):
             media = replace(ticket, media_url=done.media, cost_usd=done.cost_usd)
             return await self._accept(intent, media)
-        opened = Open(intent.attempt, intent.counted, intent.known_ids, ticket)
+        opened = Open(intent.attempt, intent.counted, intent.known_ids, ticket, intent.as_data)
         return await self._deliver(opened, done)
 
     async def _recover(self, intent: Intent) -> Entry:
@@ -193,6 +220,10 @@ class Purchase:
             self._sent = await as_data(lane, self._job.picture, intent.attempt)
         if lane.adapter.idempotent:
             turn = await lane.clear_to_submit(self._reservation)
+            current = await self._latest()
+            if current != intent:
+                await self._reservation.settle(0.0)
+                return current
             intent = await lane.blocking(self._ledger.renew, self._name, intent, sent=True)
             return await self._send(intent, turn)
         return await self._find(intent)
@@ -202,7 +233,10 @@ class Purchase:
         lane = self._lane
         lane.counts["lost answers"] += 1
         submission = await self._submission(intent)
-        found = await following.search(lane, submission, intent.at + lane.timing.find_for)
+        # The answer was lost by now, and no later than a submit may take.
+        t = lane.timing
+        lost_at = min(time.time(), intent.at + t.connect_timeout + t.submit_timeout)
+        found = await following.search(lane, submission, lost_at + t.find_for)
         if isinstance(found, Accepted):
             return await self._accept(intent, found.ticket)
         if isinstance(found, Done):
@@ -241,6 +275,8 @@ class Purchase:
 
     async def _send_again(self, opened: Open) -> None:
         """Submits a task id that may or may not have arrived; who knows it answers so, unbilled."""
+        if opened.as_data:
+            self._sent = await as_data(self._lane, self._job.picture, opened.attempt)
         await self._post(opened, await self._lane.pace.turn())
 
     async def _deliver(self, opened: Open, done: Done | None) -> Entry:
@@ -249,13 +285,8 @@ class Purchase:
         async def given() -> Done | None:
             return done
 
-        async def asked_again() -> Done | None:
-            outcome = await following.look(lane, ticket)
-            return outcome if isinstance(outcome, Done) else None
-
-        async def recalled() -> Done | None:
-            return await following.recall(lane, ticket)
-
+        asked_again = partial(following.asked_again, lane, ticket, opened.attempt)
+        recalled = partial(following.recall, lane, ticket, opened.attempt)
         sources = (given, asked_again, recalled) if done else (recalled,)
         try:
             done, data, output = await delivery.deliver(
@@ -265,10 +296,9 @@ class Purchase:
             failed = Failed(Trouble.EXPIRED_RESULT, f"the result has expired: {error}")
             return await self._lose(opened, failed, accepted=True)
         except delivery.UselessError as error:
-            return await self._lose(opened, Failed(Trouble.FAILED, str(error)), accepted=True)
-        cost = done.cost_usd
-        if cost is None and lane.adapter.price.unit == "image":
-            cost = lane.adapter.price.usd
+            failed = Failed(Trouble.FAILED, str(error))
+            return await self._lose(opened, failed, accepted=True, stated_usd=error.cost_usd)
+        cost = lane.adapter.price.of_one(done.cost_usd)
         await self._reservation.settle(self._reservation.usd if cost is None else cost)
         end = await lane.blocking(self._ledger.buy, self._name, opened.attempt, done, cost, data)
         await self._copy.remove(opened.attempt)
@@ -276,11 +306,20 @@ class Purchase:
             self._fresh = data, output
         return end
 
-    async def _lose(self, entry: Intent | Open, failed: Failed, *, accepted: bool) -> Entry:
+    async def _lose(
+        self,
+        entry: Intent | Open,
+        failed: Failed,
+        *,
+        accepted: bool,
+        stated_usd: float | None = None,
+    ) -> Entry:
         self._reopening.closed(entry.attempt)
+        self._maybe_billed = failed.billed
         await self._reservation.settle(self._reservation.usd if failed.billed else 0.0)
+        cost = self._lane.adapter.price.of_one(stated_usd)
         end = await self._lane.blocking(
-            self._ledger.lose, self._name, entry, failed, accepted=accepted
+            self._ledger.lose, self._name, entry, failed, accepted=accepted, cost_usd=cost
         )
         await self._copy.remove(entry.attempt)
         return end
@@ -290,7 +329,7 @@ class Purchase:
 
     async def _let_go(self, intent: Intent) -> None:
         """Leaves an attempt to whoever comes next."""
-        if not intent.sent:
+        if not self._maybe_billed:
             await self._reservation.settle(0.0)
         await self._lane.blocking(self._ledger.let_go, self._name, intent)
 

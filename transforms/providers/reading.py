@@ -10,7 +10,16 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from .messages import Accepted, Failed, HttpResponse, Outcome, Picture, Ticket, Trouble
+from .messages import (
+    Accepted,
+    Failed,
+    HttpResponse,
+    Outcome,
+    Picture,
+    Ticket,
+    Trouble,
+    Unsettled,
+)
 
 # Seconds by which our clock and a provider's may differ when a lost submit is searched for.
 CLOCK_SKEW = 120.0
@@ -77,9 +86,12 @@ def one_line(value: Any) -> str:
 
 def web_address(value: Any) -> str | None:
     """Gives an absolute http(s) address, else None."""
-    if not isinstance(value, str):
+    if not isinstance(value, str) or not value.isprintable():
         return None
-    parts = urlsplit(value)
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        return None
     return value if parts.scheme in ("http", "https") and parts.hostname else None
 
 
@@ -113,16 +125,26 @@ def segment(request_id: str) -> str:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Reads `Retry-After` (RFC 9110, 10.2.3) in seconds; a date is taken from the answer's own."""
+    """Reads `Retry-After` (RFC 9110, 10.2.3) in seconds.
+
+    A date is taken from the answer's own, which is of the same clock, and from ours without one.
+    """
     value = headers.get("retry-after", "").strip()
     if value.isdecimal():
         return float(value)
+    until = _http_date(value)
+    if until is None:
+        return None
+    now = _http_date(headers.get("date", "")) or datetime.now(timezone.utc)
+    return max(0.0, (until - now).total_seconds())
+
+
+def _http_date(value: str) -> datetime | None:
     try:
-        until = parsedate_to_datetime(value)
-        now = parsedate_to_datetime(headers.get("date", ""))
-        return max(0.0, (until - now).total_seconds())
+        read = parsedate_to_datetime(value)
     except (ValueError, TypeError):
         return None
+    return read if read.tzinfo else read.replace(tzinfo=timezone.utc)
 
 
 def accepted(
@@ -144,6 +166,17 @@ def limited(response: HttpResponse, message: str) -> Failed:
     return Failed(
         Trouble.RATE_LIMITED, message, retry_after=retry_after(response.headers), billed=False
     )
+
+
+def unanswered(response: HttpResponse, message: str) -> Outcome:
+    """Makes the outcome of a question about a job that was not answered as it should be."""
+    if response.status == 401:
+        return refused(Trouble.AUTH, message)
+    if response.status == 404:
+        return Unsettled(30.0, Failed(Trouble.EXPIRED_RESULT, message))
+    if response.status == 429:
+        return limited(response, message)
+    return Failed(Trouble.RETRYABLE, message)
 
 
 def refused(trouble: Trouble, message: str, resubmits: int = 0) -> Failed:

@@ -7,7 +7,7 @@ fields of an answer differ between the pages and the samples.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from . import reading
 from .contract import Adapter, Price
@@ -124,8 +124,10 @@ class RunwareBria(Adapter):
             return Accepted(Ticket(self.name, task_id))
         item = _item_of(response.document, task_id)
         if item is not None:
-            found = self._finished(item, task_id)
-            return found or Accepted(Ticket(self.name, task_id))
+            failed = _error_in(item)
+            if failed is not None:
+                return _task_failure(failed)
+            return self._done(item, task_id) or Accepted(Ticket(self.name, task_id))
         if error is not None:
             return _failure(response, error)
         return _http_failure(response)
@@ -136,26 +138,33 @@ class RunwareBria(Adapter):
     def read_poll(self, ticket: Ticket, response: HttpResponse) -> Outcome:
         item = _item_of(response.document, ticket.request_id)
         if item is not None:
-            return _ended(self._finished(item, ticket.request_id)) or Running()
+            return self._state(item, ticket.request_id)
         error = _error_of(response.document, ticket.request_id)
         if error is None:
             # A task that is not known is answered like one that runs: with an empty list.
-            return Running() if response.ok else _unanswered(_http_failure(response))
+            listed = response.ok and response.document is not None
+            return Running() if listed else _unanswered(_http_failure(response))
         named = reading.dig(error, "taskUUID") == ticket.request_id
         if named and response.status < 500 and response.status not in _REFUSED:
-            return _ended(_task_failure(error, response))
+            return _ended(error, response)
         return _unanswered(_failure(response, error))
 
-    def _finished(self, item: Any, task_id: str) -> Done | Failed | Unsettled | None:
-        if reading.dig(item, "status") == "error":
-            error = reading.dig(item, "error")
-            return _task_failure(error if isinstance(error, dict) else item)
-        media = self._media(item)
-        if media is not None:
-            return Done(media, task_id, reading.number(reading.dig(item, "cost")))
+    def _state(self, item: Any, task_id: str) -> Outcome:
+        error = _error_in(item)
+        if error is not None:
+            return _ended(error)
+        done = self._done(item, task_id)
+        if done is not None:
+            return done
         if reading.dig(item, "imageUUID") or reading.dig(item, "status") == "success":
-            return Failed(Trouble.FAILED, "runware succeeded without a picture")
-        return None
+            return Unsettled(60.0, Failed(Trouble.FAILED, "runware succeeded without a picture"))
+        return Running()
+
+    def _done(self, item: Any, task_id: str) -> Done | None:
+        media = self._media(item)
+        if media is None:
+            return None
+        return Done(media, task_id, reading.number(reading.dig(item, "cost")))
 
     def _media(self, item: Any) -> str | bytes | None:
         inline = reading.decode_base64(reading.dig(item, "imageBase64Data"))
@@ -172,11 +181,12 @@ class RunwareBria(Adapter):
 
     def read_recall(self, ticket: Ticket, response: HttpResponse) -> Outcome:
         past = reading.dig(_item_of(response.document, ticket.request_id), "response")
-        item = _item_of(past, ticket.request_id) or past
-        media = self._media(item)
-        if media is None:
-            return Missing()
-        return Done(media, ticket.request_id, reading.number(reading.dig(item, "cost")))
+        done = self._done(_item_of(past, ticket.request_id) or past, ticket.request_id)
+        if done is not None:
+            return done
+        if response.document is None or response.status in _REFUSED or response.status >= 500:
+            return _unanswered(_http_failure(response))
+        return Missing()
 
 
 def _item_of(document: Any, task_id: str) -> Any:
@@ -184,6 +194,14 @@ def _item_of(document: Any, task_id: str) -> Any:
         if reading.dig(item, "taskUUID") == task_id:
             return item
     return None
+
+
+def _error_in(item: Any) -> Any:
+    """Finds the error of a task that is listed as one that failed."""
+    if reading.dig(item, "status") != "error":
+        return None
+    error = reading.dig(item, "error")
+    return error if isinstance(error, dict) else item
 
 
 def _error_of(document: Any, task_id: str) -> Any:
@@ -213,36 +231,45 @@ _SERVER = ("Unavailable", "ServerError", "unknownError")
 
 # Statuses that say what is wrong whatever the code is.
 _REFUSED = (401, 402, 403, 429)
-
-T = TypeVar("T")
-
-
-def _ended(outcome: T) -> T | Failed:
-    """Takes a task's failure for its end: asking again would give the same, a new task may not."""
-    if isinstance(outcome, Failed) and outcome.trouble in (Trouble.RETRYABLE, Trouble.RATE_LIMITED):
-        return reading.refused(Trouble.FAILED, outcome.message, resubmits=3)
-    return outcome
+_WAITED = 504
 
 
-def _unanswered(outcome: T) -> T | Failed:
+def _ended(error: Any, response: HttpResponse | None = None) -> Failed | Unsettled:
+    """Takes a task's error for its end: asking again would give the same, a new task may not."""
+    if _code(error).endswith("NotFound"):
+        return Unsettled(30.0, Failed(Trouble.EXPIRED_RESULT, _message(error, response)))
+    failed = _task_failure(error, response)
+    if failed.trouble in (Trouble.RETRYABLE, Trouble.RATE_LIMITED):
+        return reading.refused(Trouble.FAILED, failed.message, resubmits=3)
+    return failed
+
+
+def _unanswered(failed: Failed) -> Failed:
     """Takes lack of money for passing where a question, which is free, was refused for it."""
-    if isinstance(outcome, Failed) and outcome.trouble is Trouble.EXHAUSTED_BUDGET:
-        return reading.refused(Trouble.RETRYABLE, outcome.message)
-    return outcome
+    if failed.trouble is Trouble.EXHAUSTED_BUDGET:
+        return reading.refused(Trouble.RETRYABLE, failed.message)
+    return failed
 
 
-def _failure(response: HttpResponse, error: Any) -> Failed | Unsettled:
+def _failure(response: HttpResponse, error: Any) -> Failed:
     """Reads an entry of `errors`, for the whole request or for one task."""
     if response.status >= 500:
-        return reading.refused(Trouble.RETRYABLE, _message(error, response))
+        # Who waited too long (504) need not have given the task up.
+        return Failed(
+            Trouble.RETRYABLE, _message(error, response), billed=response.status == _WAITED
+        )
     if response.status in _REFUSED:
         return _http_failure(response, error)
     return _task_failure(error, response)
 
 
-def _task_failure(error: Any, response: HttpResponse | None = None) -> Failed | Unsettled:
+def _code(error: Any) -> str:
+    return str(reading.dig(error, "code") or "")
+
+
+def _task_failure(error: Any, response: HttpResponse | None = None) -> Failed:
     """Reads one task's error. Failed tasks are not charged (T)."""
-    code = str(reading.dig(error, "code") or "")
+    code = _code(error)
     message = _message(error, response)
 
     def says(parts: tuple[str, ...]) -> bool:
@@ -258,14 +285,12 @@ def _task_failure(error: Any, response: HttpResponse | None = None) -> Failed | 
         return Failed(Trouble.REJECTED_INPUT, message, resubmits=2, billed=False, wants_data=True)
     if says(_PASSING):
         return reading.refused(Trouble.FAILED, message, resubmits=3)
-    if code.endswith("NotFound"):
-        return Unsettled(30.0, Failed(Trouble.EXPIRED_RESULT, message))
     if says(_SAFETY):
         return reading.refused(Trouble.REJECTED_INPUT, message)
-    if code.startswith(_MALFORMED):
+    if code.startswith(_MALFORMED) or code.endswith("NotFound"):
         # A task that ran was well-formed; what is wrong then is the picture.
-        told = f"{reading.dig(error, 'parameter')} {code}".lower()
-        about_picture = response is None or "image" in told
+        named = str(reading.dig(error, "parameter") or code)
+        about_picture = response is None or "image" in named.lower()
         trouble = Trouble.REJECTED_INPUT if about_picture else Trouble.AUTH
         return reading.refused(trouble, message)
     if says(_SERVER):
@@ -282,7 +307,10 @@ def _http_failure(response: HttpResponse, error: Any = None) -> Failed:
         return reading.refused(Trouble.EXHAUSTED_BUDGET, message)
     if response.status == 429:
         return reading.limited(response, message)
-    return reading.refused(Trouble.RETRYABLE, message)
+    if response.status == 413:
+        return reading.refused(Trouble.REJECTED_INPUT, message)
+    # Who does not speak Runware's language may have passed the task on before.
+    return Failed(Trouble.RETRYABLE, message)
 
 
 def _message(error: Any, response: HttpResponse | None) -> str:

@@ -17,7 +17,8 @@ class Timing:
       deadline: how long a job may take before it counts as lost. Queues of fifteen minutes and
         jobs wedged for ever are both on record, so it is far above any HTTP timeout.
       grace: how long a job is still polled after its deadline.
-      find_for: how long a lost submit is looked for; lists and histories lag behind.
+      find_for: how long a submit is looked for after its answer was lost; lists and histories lag
+        behind.
       retry_for: how long a submit that fails in passing is repeated.
       lease: how long another worker's intent is left alone; longer than any submit takes.
       second: what the graces that adapters state in seconds are multiplied with.
