@@ -62,18 +62,7 @@ def check(options: PipelineOptions) -> None:
                 f"--{flag} {given}: DataflowRunner needs a folder of a bucket, for example "
                 f"gs://my-bucket/tmp"
             )
-    for flag, given in (
-        ("manifest", options.view_as(ManifestOptions).manifest),
-        ("output", options.view_as(OutputOptions).output),
-    ):
-        if given and (storage.is_local(given) or given.startswith("memory://")):
-            raise UsageError(
-                f"--{flag} {given} is on this machine, where Dataflow's workers cannot reach it: "
-                f"copy it to a bucket and give gs://…"
-                if flag == "manifest"
-                else f"--{flag} {given} is on this machine, where Dataflow's workers cannot reach "
-                f"it: give gs://…"
-            )
+    check_places(options)
     _check_files(options)
     gpu_machine(options)
     if watch_seconds(options):
@@ -88,6 +77,26 @@ def check(options: PipelineOptions) -> None:
     # As it will be once more when the graph is made, which is after the output was begun.
     if wrong := validator.validate():
         raise UsageError(" ".join("; ".join(wrong).split()))
+
+
+def check_places(options: PipelineOptions) -> None:
+    """Refuses a manifest or an output that only this machine has.
+
+    Raises:
+      UsageError: one is.
+    """
+    for flag, given in (
+        ("manifest", options.view_as(ManifestOptions).manifest),
+        ("output", options.view_as(OutputOptions).output),
+    ):
+        if given and (storage.is_local(given) or given.startswith("memory://")):
+            raise UsageError(
+                f"--{flag} {given} is on this machine, where Dataflow's workers cannot reach it: "
+                f"copy it to a bucket and give gs://…"
+                if flag == "manifest"
+                else f"--{flag} {given} is on this machine, where Dataflow's workers cannot reach "
+                f"it: give gs://…"
+            )
 
 
 def _check_files(options: PipelineOptions) -> None:

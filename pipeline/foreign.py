@@ -13,10 +13,14 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from apache_beam.pvalue import PBegin, PCollection, Row
 from apache_beam.typehints.row_type import RowTypeConstraint
 
+from . import dataflow
 from . import job as jobs
+from .dataflow_checks import check_places
 from .dataset import begin
+from .dry_run import is_dry_run
 from .errors import UsageError
 from .options import GROUPS
+from .resumable import check_output
 from .settings import settings_from_options
 from .unit import UnitReport
 
@@ -59,10 +63,16 @@ class CutOutDataset(beam.PTransform):
 
     def expand(self, pbegin: PBegin) -> PCollection:
         options = PipelineOptions(self._flags)
-        runner = pbegin.pipeline.options.view_as(StandardOptions).runner
-        options.view_as(StandardOptions).runner = runner
+        around = pbegin.pipeline.options
+        options.view_as(StandardOptions).runner = around.view_as(StandardOptions).runner
+        on_dataflow = dataflow.is_chosen(around)
+        if on_dataflow:
+            check_places(options)
         job = settings_from_options(options)
-        begin(job)
+        if on_dataflow and is_dry_run(around):  # which other runners do not heed
+            check_output(job)
+        else:
+            begin(job)
         reports = pbegin | "Job" >> jobs.CutOutDataset(job, strict=True)
         rows: Any = reports | "Rows" >> beam.Map(_report_row).with_output_types(_REPORT_TYPE)
         return rows

@@ -12,6 +12,7 @@ import zipfile
 from importlib.metadata import version
 from pathlib import Path
 
+import apache_beam as beam
 import pytest
 import stores
 from apache_beam.internal.gcp import auth
@@ -26,6 +27,8 @@ from test_job_stores import upload
 from alphabeam.pipeline import dataflow
 from alphabeam.pipeline.cli import main
 from alphabeam.pipeline.dataflow_checks import check
+from alphabeam.pipeline.errors import UsageError
+from alphabeam.pipeline.foreign import CutOutDataset
 from alphabeam.pipeline.settings import settings_from_options
 from alphabeam.pipeline.shipping import requirements, write_requirements, write_wheel
 from alphabeam.pipeline.submission import submit
@@ -295,6 +298,20 @@ def test_a_dry_run_writes_nothing(bucket, capsys):
 
 def test_the_launcher_needs_neither_the_device_nor_the_packages(bucket):
     graph(engine="birefnet-lite", device="cuda:3")
+
+
+def test_a_dry_run_of_a_pipeline_in_yaml_writes_nothing_either(bucket):
+    def build(**places):
+        cloud = [f"--{name}={value}" for name, value in CLOUD.items()]
+        pipeline = beam.Pipeline(options=PipelineOptions([*cloud, "--dry_run=True"]))
+        _ = pipeline | CutOutDataset(**places)
+        return pipeline.run()
+
+    manifest, output = f"{BUCKET}/in/manifest.parquet", f"{BUCKET}/yaml"
+    assert build(manifest=manifest, output=output).job.proto_pipeline.components.transforms
+    assert not storage.exists(output)
+    with pytest.raises(UsageError, match="--output cutouts is on this machine"):
+        build(manifest=manifest, output="cutouts")
 
 
 @pytest.mark.parametrize("reference", [None, "env:OTHER_KEY", "file"])
