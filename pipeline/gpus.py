@@ -107,10 +107,26 @@ def gpu_machine(options: PipelineOptions) -> str:
 
 
 def check_carries(machine: str, gpu: str) -> None:
-    """Refuses a machine that is known not to carry a GPU: each is to be had with one family only.
+    """Refuses a machine that is known not to carry one GPU of a kind, and no more.
 
     Raises:
       UsageError: it is of another family, or comes with more of them.
+    """
+    check_family(machine, gpu, "machine_type")
+    if comes_with_gpus(machine):
+        find_machine(machine, f"{gpu}:1")
+
+
+def check_family(machine: str, gpu: str, flag: str) -> None:
+    """Refuses a machine that is known not to carry GPUs of a kind: each is to be had with one family.
+
+    Args:
+      machine: its type.
+      gpu: their kind.
+      flag: that chose the machine.
+
+    Raises:
+      UsageError: it is of another family.
     """
     usual = GPU_MACHINES.get(gpu)
     if usual is None:
@@ -118,8 +134,6 @@ def check_carries(machine: str, gpu: str) -> None:
     family = usual.partition("-")[0]
     if machine.partition("-")[0].replace("custom", "n1") != family:
         raise UsageError(
-            f"--machine_type {machine} carries no {gpu}: give one of the {family} family, such as "
-            f"{usual}, or --gpu none"
+            f"--{flag} {machine} carries no {gpu}: give one of the {family} family, such as "
+            f"{usual}, or no --gpu of that kind"
         )
-    if comes_with_gpus(machine):
-        find_machine(machine, f"{gpu}:1")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import replace
 
 from ...transforms import storage
 from ...transforms.providers.catalogue import ADAPTERS
 from ..dataflow import GPU_DISK_GB, UNITS_AT_ONCE
 from ..errors import UsageError
-from ..gpus import GPU_MACHINES
+from ..gpus import GPU_MACHINES, check_family
 from ..layouts.catalogue import LAYOUTS
 from ..manifest import ManifestUnusable, open_manifest
 from ..manifests.tally import Look
@@ -140,7 +141,12 @@ def _machine(given: argparse.Namespace) -> Machine | None:
                 f"with a machine that carries it"
             )
         name = GPU_MACHINES[kind]
-    return find_machine(name, given.gpu) if name else None
+    if name is None:
+        return None
+    machine = find_machine(name, given.gpu)
+    if given.gpu:
+        check_family(name, machine.gpu_kind, "machine")
+    return machine
 
 
 def _as_in(trial: Trial, terms: Terms) -> Terms:
@@ -165,5 +171,6 @@ def _as_given(given: argparse.Namespace, terms: Terms) -> Terms:
 
 
 def _positive(flag: str, value: float | None) -> None:
-    if value is not None and value <= 0:
-        raise UsageError(f"--{flag} must be greater than 0: given {value:g}")
+    if value is not None and not 0 < value < math.inf:
+        wanted = "greater than 0" if value <= 0 else "finite"
+        raise UsageError(f"--{flag} must be {wanted}: given {value:g}")

@@ -32,8 +32,8 @@ _WITH_GPUS = {
     "a2-ultragpu-1g": (12, 170, 1, "nvidia-a100-80gb"),
     "a3-highgpu-1g": (26, 234, 1, "nvidia-h100-80gb"),
 }
-_PREDEFINED = re.compile(r"([a-z]\w*-[a-z]+)-(\d+)")
-_CUSTOM = re.compile(r"(?:(?:n1|n2|n2d|e2)-)?custom-(\d+)-(\d+)")
+_PREDEFINED = re.compile(r"([a-z]\w*-[a-z]+)-([1-9]\d*)")
+_CUSTOM = re.compile(r"(?:(?:n1|n2|n2d|e2)-)?custom-([1-9]\d*)-([1-9]\d*)")
 
 
 @dataclass(frozen=True)
