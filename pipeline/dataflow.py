@@ -32,6 +32,8 @@ GPU_DISK_GB = 100  # the image with CUDA and weights unpacks to more than Datafl
 GPU_IMAGE = {"Python": "3.11", "Apache Beam": "2.77.0"}  # as its Dockerfile says
 # One unit keeps the machine busy; the second one fills the gaps at a unit's beginning and end.
 UNITS_AT_ONCE = 2
+# Of itself Dataflow gives older GPUs, the T4 among them, a driver 4xx, too old for CUDA 12 and 13.
+_DRIVER = "install-nvidia-driver:5xx"
 _ONE_PROCESS = "no_use_multiple_sdk_containers"
 # Without it Dataflow heeds resource hints in batch jobs only.
 _STREAMING_HINTS = "enable_streaming_rightfitting"
@@ -154,9 +156,7 @@ def prepare(options: PipelineOptions, job: JobSettings) -> DataflowJob:
     if gpu:
         machine = gpu_machine(options)
         check_carries(machine, gpu)
-        hints["accelerator"] = (
-            f"type:{gpu};count:1;machine_type:{machine};install-nvidia-driver"
-        )  # fmt: skip
+        hints["accelerator"] = f"type:{gpu};count:1;machine_type:{machine};{_DRIVER}"
         chosen = options.view_as(DataflowOptions).gpu != "auto"
         rows.append(Setting("GPU", f"one {gpu} a machine that cuts out", "--gpu", chosen))
         rows.append(

@@ -111,7 +111,7 @@ def test_one_shuffle_and_the_hint_on_the_one_stage_that_holds_it_all(bucket):
         if step.spec.urn == common_urns.primitives.GROUP_BY_KEY.urn
     ]
     assert shuffles == ["CutOutDataset/SpreadUnits"]
-    wanted = "type:nvidia-l4;count:1;machine_type:g2-standard-8;install-nvidia-driver"
+    wanted = "type:nvidia-l4;count:1;machine_type:g2-standard-8;install-nvidia-driver:5xx"
     assert hinted(pipeline) == {"CutOutDataset/CutOutUnits": wanted}
     (before,) = [stage for stage in stages_of(pipeline) if "CutOutDataset/PlanUnits" in stage]
     assert before[-1] == "CutOutDataset/NameUnits"
@@ -137,7 +137,7 @@ def test_watching_is_a_stream_with_one_shuffle_and_the_same_hint(bucket):
     assert not any(  # what is kept by key would be another one
         pardo.state_specs or pardo.timer_family_specs for pardo in pardos(pipeline)
     )
-    wanted = "type:nvidia-l4;count:1;machine_type:g2-standard-8;install-nvidia-driver"
+    wanted = "type:nvidia-l4;count:1;machine_type:g2-standard-8;install-nvidia-driver:5xx"
     assert hinted(pipeline) == {"CutOutDataset/CutOutUnits": wanted}
     assert ["CutOutDataset/CutOutUnits"] in stages_of(pipeline)
     assert options["streaming"] is True
@@ -182,7 +182,7 @@ def test_every_default_gives_way_to_what_is_asked_for(bucket):
         job_name="mine",
     )
     assert set(hinted(pipeline).values()) == {
-        "type:nvidia-tesla-t4;count:1;machine_type:n1-highmem-8;install-nvidia-driver"
+        "type:nvidia-tesla-t4;count:1;machine_type:n1-highmem-8;install-nvidia-driver:5xx"
     }
     assert options["machine_type"] == "n1-highmem-8"
     assert options["disk_size_gb"] == 200
