@@ -57,8 +57,10 @@ def _is_of_use(record: logging.LogRecord) -> bool:
 
 
 def _is_in_place(record: logging.LogRecord) -> bool:
-    """Drops Beam's tracebacks, and what its workers in other processes say of themselves."""
+    """Drops Beam's and gcsfs's tracebacks, and what its workers in other processes say of themselves."""
     if record.name in _TRACEBACKS and record.levelno >= logging.WARNING:
+        return False
+    if record.name == "gcsfs" and record.exc_info:  # raised as well, and told in one line
         return False
     if record.msg == _OF_A_WORKER and record.args:
         entry = _entry(record.args)

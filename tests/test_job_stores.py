@@ -125,6 +125,16 @@ def test_kill_9_at_any_request_and_run_again(door, bucket, manifest, expected):
     assert verify(output).faults == ()
 
 
+def test_a_store_that_refuses_is_told_in_one_line(door, bucket, manifest):
+    output = f"{bucket}/refused"
+    door.trouble = lambda request: 400
+    with start(manifest, output) as process:
+        told = process.stderr.read().decode().splitlines()
+    assert process.returncode == 2
+    assert told[-1].startswith(f"alphabeam: --output {output} cannot be read: ")
+    assert [line for line in told if line.startswith((" ", "Traceback"))] == []
+
+
 def test_report_verify_and_compact_work_where_the_dataset_lies(bucket, manifest, capsys):
     output = f"{bucket}/all"
     assert run(manifest, output) == 0
