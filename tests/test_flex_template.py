@@ -305,6 +305,20 @@ class TestScripts:
         folder = tree / "repository" / "templates" / "flex" / "weights"
         assert sorted(os.listdir(folder)) == [".gitignore", "README.md", "config.json"]
 
+    def test_weights_that_lie_there_already_are_not_deleted(self, tree):
+        folder = tree / "repository" / "templates" / "flex" / "weights"
+        (folder / "model.safetensors").write_bytes(b"the only copy")
+        for given in ("templates/flex/weights", f"{folder}/"):
+            done, _ = self.run(tree, "build.sh", BUCKET="gs://b", PROJECT="p", WEIGHTS=given)
+            assert done.returncode == 0, done.stderr
+            assert (folder / "model.safetensors").read_bytes() == b"the only copy"
+
+    def test_weights_that_are_not_there_are_told_before_anything_is_made(self, tree):
+        done, asked = self.run(tree, "build.sh", BUCKET="gs://b", PROJECT="p", WEIGHTS="nowhere")
+        assert done.returncode == 2
+        assert done.stderr.strip() == "WEIGHTS is a folder, here or gs://…: given nowhere"
+        assert asked == []
+
     def test_weights_come_from_a_bucket(self, tree):
         _, asked = self.run(
             tree, "build.sh", BUCKET="gs://b", PROJECT="p", REGION="r", WEIGHTS="gs://b/rmbg/"

@@ -17,6 +17,10 @@ if [[ -n $WEIGHTS && $KIND == cpu ]]; then
     echo "WEIGHTS go into the GPU image only: leave them out, or KIND=cpu" >&2
     exit 2
 fi
+if [[ -n $WEIGHTS && $WEIGHTS != gs://* && ! -d $WEIGHTS ]]; then
+    echo "WEIGHTS is a folder, here or gs://…: given $WEIGHTS" >&2
+    exit 2
+fi
 EXTRAS=${EXTRAS:-$(sed -n 's/^ARG EXTRAS=//p' "templates/flex/Dockerfile.$KIND")}
 TORCH=${TORCH:-$(sed -n 's/^ARG TORCH=//p' templates/flex/Dockerfile.gpu)}
 
@@ -27,12 +31,14 @@ if [[ $IMAGE == "$REPOSITORY/"* ]] &&
         --project "$PROJECT" --location "$REGION" --repository-format docker
 fi
 
-# Nothing of an earlier build's is left in the image.
-find templates/flex/weights -mindepth 1 ! -name README.md ! -name .gitignore -delete
-if [[ $WEIGHTS == gs://* ]]; then
-    gcloud storage cp --recursive "${WEIGHTS%/}/*" templates/flex/weights/
-elif [[ -n $WEIGHTS ]]; then
-    cp -R "${WEIGHTS%/}/." templates/flex/weights/
+if [[ ! $WEIGHTS -ef templates/flex/weights ]]; then
+    # Nothing of an earlier build's is left in the image.
+    find templates/flex/weights -mindepth 1 ! -name README.md ! -name .gitignore -delete
+    if [[ $WEIGHTS == gs://* ]]; then
+        gcloud storage cp --recursive "${WEIGHTS%/}/*" templates/flex/weights/
+    elif [[ -n $WEIGHTS ]]; then
+        cp -R "${WEIGHTS%/}/." templates/flex/weights/
+    fi
 fi
 
 gcloud builds submit . \
