@@ -241,3 +241,4 @@ def test_a_machine_that_cannot_compile_says_so_in_one_line():
     ):
         runner.prepare((48, 32), batch_size=1, compiled=True)
     assert "\n" not in str(refused.value)
+    assert "Set TORCH" not in str(refused.value)

@@ -105,7 +105,7 @@ class TorchRunner:
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
-            told = " ".join(str(error).split(" Set TORCH")[0].split())[:300]
+            told = " ".join(str(error).split()).split(" Set TORCH")[0][:300]
             raise EngineUnusable(
                 f"--compile: PyTorch cannot compile the network here, which takes a C++ compiler "
                 f"on a CPU and Triton on CUDA; leave it out: {told}"
