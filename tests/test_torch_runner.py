@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import torch._inductor.config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from photographs import photograph
@@ -10,7 +11,7 @@ from PIL import Image
 from test_job import errors_of, rows_of, run
 from torch import nn
 
-from alphabeam.transforms.engines.contract import Matte
+from alphabeam.transforms.engines.contract import EngineUnusable, Matte
 from alphabeam.transforms.engines.device_memory import largest_batch
 from alphabeam.transforms.engines.preprocessing import CENTRED, IMAGENET
 from alphabeam.transforms.engines.probabilities import Probabilities
@@ -147,6 +148,25 @@ def test_what_is_no_number_is_tried_in_float32_and_is_an_error_after_that(value)
     assert network.weight.dtype == torch.bfloat16
 
 
+class HungryAndOverflowing(Overflowing):
+    """Has no memory for more than one picture in float32."""
+
+    def forward(self, pixel_values):
+        if pixel_values.dtype == torch.float32 and len(pixel_values) > 1:
+            raise torch.OutOfMemoryError("out of memory")
+        return super().forward(pixel_values)
+
+
+def test_out_of_memory_in_float32_halves_the_batch_too():
+    network = HungryAndOverflowing(torch.nan)
+    runner = runner_of(network, torch.bfloat16)
+    runner.prepare((32, 32), batch_size=4, compiled=False)
+    white = np.full((40, 50, 3), 255, np.uint8)
+    assert all(isinstance(matte, Matte) for matte in runner.predict([white] * 4))
+    assert [len(seen) for seen in network.seen] == [4, 2, 1, 1] + [1, 1] * 3
+    assert network.weight.dtype == torch.bfloat16
+
+
 class SometimesBroken:
     """An engine with a stand-in network, as `--engine test_torch_runner:SometimesBroken`."""
 
@@ -208,3 +228,17 @@ def test_compiled_networks_give_the_same_and_are_compiled_before_the_first_pictu
     for one, other in zip(ours, eager.predict(pictures), strict=True):
         assert np.abs(one.alpha.astype(int) - other.alpha).max() <= 1
         assert one.confidence == pytest.approx(other.confidence, abs=1e-5)
+
+
+def test_a_machine_that_cannot_compile_says_so_in_one_line():
+    runner = TorchRunner(Convolution(), CPU, torch.float32, IMAGENET, lambda *size: (48, 32))
+    without = torch._inductor.config.patch(
+        {"cpp.cxx": ("/nowhere/c++",), "force_disable_caches": True}
+    )
+    with (
+        without,
+        pytest.raises(EngineUnusable, match=r"--compile: PyTorch cannot .*C\+\+") as refused,
+    ):
+        runner.prepare((48, 32), batch_size=1, compiled=True)
+    assert "\n" not in str(refused.value)
+    assert "Set TORCH" not in str(refused.value)

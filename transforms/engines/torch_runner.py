@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..errors import EngineError
-from .contract import Matte
+from .contract import EngineUnusable, Matte
 from .device_memory import MemoryGate, Size, alike, measured_batch, out_of_memory
 from .device_refiner import DeviceRefiner
 from .preprocessing import Preprocessing
@@ -84,6 +84,9 @@ class TorchRunner:
           batch_size: pictures of that size at once; None for what the free memory holds.
           compiled: run the network through `torch.compile`. All batches are then filled up to the
             same size, since every other one would be compiled anew.
+
+        Raises:
+          EngineUnusable: it cannot be compiled here.
         """
         self._reference_pixels = size[0] * size[1]
         with self._transfers.current():
@@ -93,7 +96,20 @@ class TorchRunner:
             if compiled:
                 self._call = torch.compile(self._network, dynamic=False)
                 self._padded_to = batch_size
-                self._forward(torch.zeros(batch_size, 3, *size, device=self._device))
+                self._compile(torch.zeros(batch_size, 3, *size, device=self._device))
+
+    def _compile(self, batch: Tensor) -> None:
+        """Has the network compiled, which its first batch does."""
+        try:
+            self._forward(batch)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            told = " ".join(str(error).split()).split(" Set TORCH")[0][:300]
+            raise EngineUnusable(
+                f"--compile: PyTorch cannot compile the network here, which takes a C++ compiler "
+                f"on a CPU and Triton on CUDA; leave it out: {told}"
+            ) from error
 
     def _measured_batch(self, size: Size) -> int:
         picture = torch.zeros(1, 3, *size, device=self._device)
