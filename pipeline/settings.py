@@ -21,7 +21,7 @@ from ..transforms.fetch import FetchLimits
 from ..transforms.matte import ComposeSettings, parse_background
 from .columns import SCHEMA_VERSION
 from .engine_settings import check_sources, cutter_settings, recorded_engines, works_here
-from .errors import UsageError, in_a_line
+from .errors import UsageError, store_told
 from .intake import look_from
 from .layouts.catalogue import LAYOUTS
 from .manifest import Manifest, open_manifest
@@ -212,12 +212,8 @@ def _folder(output: str) -> str:
 
 def _known(options: PipelineOptions) -> Look:
     output = options.view_as(OutputOptions).output
-    try:
+    with store_told(f"--output {output} cannot be read"):
         return look_from(output, options.view_as(ManifestOptions).manifest)
-    except UsageError:
-        raise
-    except Exception as error:  # every store raises exceptions of its own
-        raise UsageError(f"--output {output} cannot be read: {in_a_line(error)}") from error
 
 
 def _look_at_manifest(options: PipelineOptions, look: Look) -> Manifest:
