@@ -30,6 +30,7 @@ from .layouts.embedded import ROW_GROUP_BYTES, picture_writer
 from .layouts.staged_file import StagedFile
 from .markers import read_heads, read_marker
 from .paths import DatasetPaths
+from .row_sums import SUMS, sum_of_rows
 from .sorted_rows import sorted_rows
 from .stored_content import Damaged, open_stored
 
@@ -148,6 +149,7 @@ class _Work:
         self._large = {file.path: file for file in self._before.files} if self._before else {}
         self._generation = self._before.generation + 1 if self._before else 1
         self._pictures = picture_columns(settings["layout"], settings["compose"]["save_mask"])
+        self._sums = dict(self._before.sums) if self._before else {}
         self._files_of = lru_cache(_MARKERS)(self._load_files)
 
     def stage(self, bar: Any) -> tuple[Compaction | None, CompactionSummary]:
@@ -164,6 +166,7 @@ class _Work:
             if len(kept) == len(names):
                 files += kept
                 continue
+            self._sums[partition] = 0
             files += self._merge(partition, [self._listed(name) for name in names], bar)
             replaced += [file.path for file in kept]
         rows = sum(file.rows for file in files)
@@ -171,7 +174,10 @@ class _Work:
         summary = CompactionSummary(found, len(files), rows, changed)
         if not changed:
             return None, summary
-        return Compaction(self._generation, tuple(files), tuple(replaced), settled=False), summary
+        compaction = Compaction(
+            self._generation, tuple(files), tuple(replaced), settled=False, sums=self._sums
+        )
+        return compaction, summary
 
     def _listed(self, path: str) -> StoredFile:
         """Finds what the markers say of a file."""
@@ -191,7 +197,7 @@ class _Work:
         scratch = self._paths.scratch
         if scratch:
             os.makedirs(scratch, exist_ok=True)
-        tables = sorted_rows(self._tables(files, bar), "key", scratch)
+        tables = sorted_rows(self._summed(folder, self._tables(files, bar)), "key", scratch)
         groups = self._row_groups(tables)
         group = next(groups, None)
         written = []
@@ -235,6 +241,12 @@ class _Work:
             for table in tables:
                 yield table
                 bar.update(table.num_rows)
+
+    def _summed(self, folder: str, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+        """Passes rows on as they were read, summed up before anything is done to them."""
+        for table in tables:
+            self._sums[folder] = (self._sums[folder] + sum_of_rows(table)) % SUMS
+            yield table
 
     def _batches(self, content: BinaryIO) -> Iterator[pa.Table]:
         rows = _BATCH_WITH_PICTURES if self._pictures else _BATCH

@@ -20,8 +20,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 
 from ..transforms import storage
 from ..transforms.stream import ordered_map
@@ -48,12 +48,15 @@ class Compaction:
       files: all large files that stand, or are to stand.
       replaced: large files of earlier generations whose rows are in newer ones.
       settled: whether everything stands in its place.
+      sums: over the rows that were merged, by the folder they are in; those of compactions before
+        sums were taken are left out.
     """
 
     generation: int
     files: tuple[CompactedFile, ...]
     replaced: tuple[str, ...]
     settled: bool
+    sums: Mapping[str, int] = field(default_factory=dict)
 
     def encode(self) -> bytes:
         return json.dumps(asdict(self), indent=1).encode()

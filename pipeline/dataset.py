@@ -19,7 +19,7 @@ from .cards.croissant import croissant
 from .cards.readme import dataset_card
 from .columns import data_schema, error_schema, output_names, picture_columns, stored_schema
 from .compaction import read_compaction, settle
-from .errors import UsageError, in_a_line
+from .errors import UsageError, store_told
 from .intake import LotTaken, read_lots, rewrite_lots, write_lot
 from .manifests.lots import Lot
 from .markers import committed_units, read_heads
@@ -51,30 +51,28 @@ def begin(job: JobSettings) -> None:
       UsageError: the output holds something else, was made with other settings or from another
         state of the manifest, another run is taking up files for it, or it cannot be written.
     """
-    paths = DatasetPaths(job.output)
-    try:
-        before = look(paths, job)
-        if before is not None and job.overwrite:
-            _clear(paths)
-            before = None
-        if before is None:
-            before = _create(paths, job)
-        known = [] if before is None else _resume(paths, job, before)
-        lot = job.manifest.lot
-        if lot is not None and lot.files and not (known and is_whole(before, job)):
-            write_lot(paths, len(known), lot)
-    except LotTaken as error:
-        raise UsageError(
-            f"another run is just taking up files of {job.manifest.uri} into {job.output}: run "
-            f"the same command again"
-        ) from error
-    except UsageError:
-        raise
-    except Exception as error:  # every store raises exceptions of its own
-        raise UsageError(
-            f"--output {job.output} cannot be written: {in_a_line(error)}; give a folder you may "
-            f"write to"
-        ) from error
+    told, hint = f"--output {job.output} cannot be written", "; give a folder you may write to"
+    with store_told(told, hint):
+        try:
+            _begin(DatasetPaths(job.output), job)
+        except LotTaken as error:
+            raise UsageError(
+                f"another run is just taking up files of {job.manifest.uri} into {job.output}: run "
+                f"the same command again"
+            ) from error
+
+
+def _begin(paths: DatasetPaths, job: JobSettings) -> None:
+    before = look(paths, job)
+    if before is not None and job.overwrite:
+        _clear(paths)
+        before = None
+    if before is None:
+        before = _create(paths, job)
+    known = [] if before is None else _resume(paths, job, before)
+    lot = job.manifest.lot
+    if lot is not None and lot.files and not (known and is_whole(before, job)):
+        write_lot(paths, len(known), lot)
 
 
 def _create(paths: DatasetPaths, job: JobSettings) -> dict[str, Any] | None:

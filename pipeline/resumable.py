@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from ..transforms import storage
-from .errors import DatasetDamaged, UsageError, in_a_line
+from .errors import DatasetDamaged, UsageError, store_told
 from .intake import read_lots
 from .paths import DatasetPaths
 from .settings import JobSettings
@@ -21,14 +21,10 @@ def check_output(job: JobSettings) -> None:
         manifest, or cannot be read.
     """
     paths = DatasetPaths(job.output)
-    try:
+    with store_told(f"--output {job.output} cannot be read"):
         before = look(paths, job)
         if before is not None and not job.overwrite:
             check_same(before, job, begun=bool(read_lots(paths)))
-    except UsageError:
-        raise
-    except Exception as error:  # every store raises exceptions of its own
-        raise UsageError(f"--output {job.output} cannot be read: {in_a_line(error)}") from error
 
 
 def look(paths: DatasetPaths, job: JobSettings) -> dict[str, Any] | None:

@@ -21,11 +21,11 @@ from ..transforms.fetch import FetchLimits
 from ..transforms.matte import ComposeSettings, parse_background
 from .columns import SCHEMA_VERSION
 from .engine_settings import check_sources, cutter_settings, recorded_engines, works_here
-from .errors import UsageError, in_a_line
+from .errors import UsageError, store_told
 from .intake import look_from
 from .layouts.catalogue import LAYOUTS
 from .manifest import Manifest, open_manifest
-from .manifests.files import spell
+from .manifests.files import is_one_file, spell
 from .manifests.tally import Look, ManifestChanged
 from .options import (
     DeliveryOptions,
@@ -174,6 +174,11 @@ def settings_from_options(options: PipelineOptions) -> JobSettings:
         )
     chain = _chain(given_output, workers, options)
     manifest = _look_at_manifest(options, Look() if given_output.overwrite else _known(options))
+    if given_manifest.watch and is_one_file(manifest):
+        raise UsageError(
+            f"--watch {given_manifest.watch:g} looks for new files of a folder or glob, and "
+            f"--manifest {given_manifest.manifest} is one file: give its folder, or leave it out"
+        )
     partition_by = _partition_by(given_manifest.partition_by, manifest)
     delivery = options.view_as(DeliveryOptions)
     upload_column = check_upload_column(delivery.upload_column, manifest.schema, partition_by)
@@ -212,12 +217,8 @@ def _folder(output: str) -> str:
 
 def _known(options: PipelineOptions) -> Look:
     output = options.view_as(OutputOptions).output
-    try:
+    with store_told(f"--output {output} cannot be read"):
         return look_from(output, options.view_as(ManifestOptions).manifest)
-    except UsageError:
-        raise
-    except Exception as error:  # every store raises exceptions of its own
-        raise UsageError(f"--output {output} cannot be read: {in_a_line(error)}") from error
 
 
 def _look_at_manifest(options: PipelineOptions, look: Look) -> Manifest:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from ..transforms import storage
-from .errors import DatasetDamaged, UsageError, in_a_line
+from .errors import DatasetDamaged, UsageError, store_told
 from .paths import DatasetPaths
 from .planned import Plan
 
@@ -45,12 +45,8 @@ def require_dataset(root: str) -> dict[str, Any]:
     Raises:
       UsageError: there is none, or it cannot be read.
     """
-    try:
+    with store_told(f"{root} cannot be read"):
         values = read_settings(DatasetPaths(root))
-    except UsageError:
-        raise
-    except Exception as error:  # every store raises exceptions of its own
-        raise UsageError(f"{root} cannot be read: {in_a_line(error)}") from error
     if values is None:
         raise UsageError(f"{root} holds no alphabeam dataset: it has no dataset.json")
     return values

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -18,11 +19,21 @@ from .errors import DatasetDamaged, UsageError
 from .layouts.contract import StoredFile
 from .markers import Marker, committed_units
 from .paths import DatasetPaths
+from .row_sums import SUMS
 from .settings import hash_of_settings
 from .stored_content import Damaged
+from .verification.amounts import Amounts
 from .verification.inventory import Inventory, Listed
 from .verification.marker import Plan, load_compaction, load_marker, load_plan, marker_faults
-from .verification.rows import SUMS, Check, Contents, Owner, RowChecks, closing_faults, found
+from .verification.rows import (
+    Check,
+    Contents,
+    Owner,
+    RowChecks,
+    closing_faults,
+    found,
+    same_cost,
+)
 from .verification.schemas import Schemas
 
 _MARKER_READERS = 32
@@ -111,7 +122,11 @@ class _Walk:
         self._rows = RowChecks(self._paths, values, Schemas.of(values))
         self._inventory = Inventory()
         self._counts = dict.fromkeys(self._totals, 0)
+        self._amounts = Amounts.of_totals(values["totals"])
+        self._found = Amounts()
         self._compacted = self._balance = 0
+        self._paid = self._said = 0.0
+        self._merged: Counter[str] = Counter()
         self._all_weighed = self._draw.whole
 
     @property
@@ -192,12 +207,13 @@ class _Walk:
             in_data = marker.done - marker.compacted
             wanted = self._draw.next(marker.done if self._in_shards else in_data)
             owner = Owner(name, in_data, marker.errors, wanted, not marker.compacted)
+            owner.cost_usd = marker.cost_usd
             owner.listed = {file.path: file for file in marker.files}
             yield from _files(owner, marker.files)
         for file in compaction.files if compaction else ():
             self._expect(file)
             wanted = self._draw.next(0 if self._in_shards else file.rows)
-            owner = Owner(file.path, file.rows, {}, wanted, alone=False, sorted=True)
+            owner = Owner(file.path, file.rows, {}, wanted, alone=False, merged=True)
             yield from _files(owner, [file])
 
     def _markers(self) -> Iterator[tuple[str, Marker | Damaged]]:
@@ -222,6 +238,7 @@ class _Walk:
         self._counts["done"] += marker.done
         self._counts["failed"] += marker.failed
         self._compacted += marker.compacted
+        self._found.add(marker)
 
     def _expect(self, file: StoredFile) -> None:
         self._inventory.expect(Listed(file.path, file.size))
@@ -231,8 +248,14 @@ class _Walk:
     def _weigh(self, owner: Owner) -> None:
         owner.close()
         self._all_weighed &= owner.whole
-        if not owner.alone:
-            self._balance = (self._balance + owner.balance) % SUMS
+        if owner.alone:
+            return
+        self._balance = (self._balance + owner.balance) % SUMS
+        self._paid += owner.paid_usd
+        self._said += owner.cost_usd
+        if owner.merged:
+            folder = owner.name.rpartition("/")[0]
+            self._merged[folder] = (self._merged[folder] + owner.rows_sum) % SUMS
 
     def _sums(self, compaction: Compaction | None, plan: Plan | None) -> Iterator[str]:
         paths = self._paths
@@ -244,6 +267,9 @@ class _Walk:
             )
         if self._values["state"] == "complete" and self._totals != self._counts:
             yield f"{paths.SETTINGS}: its totals are {self._totals}, the markers' {self._counts}"
+        if self._values["state"] == "complete":
+            for difference in self._amounts.differences(self._found):
+                yield f"{paths.SETTINGS}: its totals' {difference}"
         merged = sum(file.rows for file in compaction.files) if compaction else 0
         if merged != self._compacted:
             yield (
@@ -255,6 +281,11 @@ class _Walk:
                 "are not those in shards/" if self._in_shards else "do not name every picture once"
             )
             yield f"data/: its rows {elsewhere}"
+        if self._all_weighed and not same_cost(self._paid, self._said):
+            yield f"data/: its rows cost ${self._paid:g}, the markers say ${self._said:g}"
+        for folder, rows in compaction.sums.items() if compaction and self._all_weighed else ():
+            if self._merged[folder] != rows:
+                yield f"{folder}/: its rows are not those that were merged"
 
     def _listing(self, compaction: Compaction | None) -> Iterator[str]:
         """Compares what markers list with what is stored."""

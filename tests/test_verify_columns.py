@@ -11,6 +11,8 @@ from planting import Planter
 
 from alphabeam.pipeline.compact import compact
 from alphabeam.pipeline.dataset import open_dataset
+from alphabeam.pipeline.stored_content import open_stored
+from alphabeam.pipeline.verification import rows as rows_module
 from alphabeam.pipeline.verify import verify
 
 
@@ -157,16 +159,28 @@ def test_rows_in_the_folder_of_another_partition_are_found(planter):
     assert any(line.startswith(f"{other}: ") and told in line for line in found)
 
 
-@pytest.mark.parametrize("layout", ["files", "webdataset"])
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_row_in_place_of_another_is_found_after_a_compaction(made, tmp_path, layout):
     planter = Planter(shutil.copytree(made[layout, True], tmp_path / "out"))
-    edit_table(
+    path = edit_table(
         planter,
         "data/**/*.parquet",
         lambda t: pa.concat_tables([t.slice(0, 1), t.slice(0, len(t) - 1)]),
     )
-    told = "do not name every picture once" if layout == "files" else "are not those in shards/"
-    assert faults(planter) == (f"data/: its rows {told}",)
+    merged = f"{path.rpartition('/')[0]}/: its rows are not those that were merged"
+    told = {"files": "do not name every picture once", "webdataset": "are not those in shards/"}
+    others = {f"data/: its rows {told[layout]}"} if layout in told else set()
+    assert set(faults(planter)) == {merged, *others}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_rows_that_a_second_compaction_leaves_alone_are_still_known(made, tmp_path, layout):
+    planter = Planter(shutil.copytree(made[layout, True], tmp_path / "out"))
+    record = (planter.root / "_compaction.json").read_bytes()
+    assert not compact(str(planter.root)).changed
+    assert (planter.root / "_compaction.json").read_bytes() == record
+    planter.edit_json("_compaction.json", lambda values: values.pop("sums"))
+    assert faults(planter) == ()  # as compactions were recorded before
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -185,6 +199,15 @@ def test_rows_out_of_order_are_found_after_a_compaction(made, tmp_path, layout):
         ({"errors": {"not_found": 2}}, "1 rows failed, but its errors are {'not_found': 2}"),
         ({"errors": {"not_found": "1"}}, "cannot be read as a commit marker"),
         ({"errors": None}, "cannot be read as a commit marker"),
+        ({"cost_usd": -1.0}, "cannot be read as a commit marker"),
+        ({"cost_usd": None}, "cannot be read as a commit marker"),
+        ({"cost_usd": float("nan")}, "cannot be read as a commit marker"),
+        ({"seconds": {"wall": "1"}}, "cannot be read as a commit marker"),
+        ({"seconds": {"wall": float("inf")}}, "cannot be read as a commit marker"),
+        ({"seconds": {"decode": 1.0}}, "cannot be read as a commit marker"),
+        ({"seconds": [1.0]}, "cannot be read as a commit marker"),
+        ({"finished": "today"}, "cannot be read as a commit marker"),
+        ({"engine": ["grabcut"]}, "cannot be read as a commit marker"),
     ],
 )
 def test_markers_that_contradict_themselves_are_found(planter, change, told):
@@ -200,6 +223,57 @@ def test_every_total_is_compared(planter, name):
     planter.edit_totals(**{name: 1})
     (fault,) = faults(planter)
     assert fault.startswith("dataset.json: its totals are ")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"cost_usd": 0.5}, "cost_usd is 0.5, the markers' 0.0"),
+        ({"errors": {"not_found": 3}}, "errors is {'not_found': 3}, the markers' {'not_found': 2}"),
+        ({"errors": {}}, "errors is {}, the markers' {'not_found': 2}"),
+        ({"seconds": {"wall": 1e9}}, "seconds is {'wall': 1000000000.0}, the markers' {"),
+    ],
+)
+def test_amounts_and_kinds_in_the_totals_are_compared(planter, change, told):
+    planter.edit_json("dataset.json", lambda values: values["totals"].update(change))
+    (fault,) = faults(planter)
+    assert fault.startswith(f"dataset.json: its totals' {told}")
+
+
+@pytest.mark.parametrize("cost", [0.5, 1e-6])
+def test_a_cost_that_is_not_its_rows_is_found(planter, cost):
+    marker = planter.markers()[0]
+    planter.edit_json(marker, lambda values: values.update(cost_usd=values["cost_usd"] + cost))
+    planter.edit_totals(cost_usd=cost)
+    (fault,) = faults(planter)
+    if (planter.root / "_compaction.json").exists():
+        assert fault == f"data/: its rows cost $0, the markers say ${cost:g}"
+    else:
+        assert fault == f"_units/{marker.name}: its rows cost $0, it says ${cost:g}"
+
+
+def test_rows_that_cost_what_their_markers_do_not_say_are_found(planter):
+    edit_table(
+        planter, "data/**/*.parquet", lambda t: with_column(t, "cost_usd", [[0.25] * len(t)])
+    )
+    assert any(": its rows cost $" in line for line in faults(planter))
+
+
+def test_a_sample_opens_the_files_of_its_rows_alone(planter, monkeypatch):
+    opened = []
+
+    def counted(paths, file):
+        opened.append(file.path)
+        return open_stored(paths, file)
+
+    monkeypatch.setattr(rows_module, "open_stored", counted)
+    assert verify(str(planter.root), 1).faults == ()
+    owners = {path.rpartition("/")[2].partition(".")[0] for path in opened if "errors/" not in path}
+    sampled = len(opened)
+    opened.clear()
+    assert verify(str(planter.root)).faults == ()
+    assert 0 < sampled < len(opened)
+    assert len(owners) <= 2
 
 
 def test_edited_settings_are_found(planter):

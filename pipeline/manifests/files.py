@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...transforms import storage
 from ...transforms.rows import is_web
@@ -72,7 +72,7 @@ def find_files(uri: str, look: Look | None = None) -> Found:
             if look.is_apart(file.uri):
                 continue
             if file.uri == spelled:
-                base = _folder(spelled)
+                base, look = _folder(spelled), replace(look, quiet=0.0)  # nothing else may come
             kind = _kind(file.uri, alone=file.uri == spelled or _is_glob(spelled))
             if kind is not None and not _is_hidden(relative_to(base, file.uri), kind):
                 if kind not in tallies:
@@ -129,6 +129,11 @@ def list_again(manifest: Manifest) -> Iterator[str]:
             continue
         if _kind(file.uri, alone=alone or file.uri == manifest.uri) == manifest.kind:
             yield file.uri
+
+
+def is_one_file(manifest: Manifest) -> bool:
+    """Tells a manifest that is a file from a folder or glob, where more may come."""
+    return manifest.uri != manifest.base and not _is_glob(manifest.uri)
 
 
 def unreadable(uri: str, error: Exception) -> ManifestUnusable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -56,9 +57,14 @@ def load_marker(paths: DatasetPaths, unit: str) -> Marker:
             marker.rows, marker.done, marker.failed, marker.generation, marker.compacted
         )
         _require_counts(*marker.failed_rows, *marker.errors.values())
+        _require_amounts(
+            marker.cost_usd, marker.finished, marker.seconds["wall"], *marker.seconds.values()
+        )
         _require_files(paths, marker.files)
         if not isinstance(marker.settings_hash, str):
             raise TypeError(f"settings_hash is {marker.settings_hash!r}")
+        if not isinstance(marker.engine, dict):
+            raise TypeError(f"engine is {marker.engine!r}")
     except Exception as error:
         raise Damaged(f"cannot be read as a commit marker: {_said(error)}") from error
     if marker.unit != unit:
@@ -81,6 +87,7 @@ def load_compaction(paths: DatasetPaths) -> Compaction | None:
     try:
         compaction = Compaction.decode(data)
         _require_counts(compaction.generation, *(file.rows for file in compaction.files))
+        _require_counts(*compaction.sums.values())
         _require_files(paths, compaction.files)
     except Exception as error:
         raise Damaged(f"cannot be read as a compaction's record: {_said(error)}") from error
@@ -139,6 +146,12 @@ def _require_counts(*values: Any) -> None:
     for value in values:
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise TypeError(f"{value!r} is no count")
+
+
+def _require_amounts(*values: Any) -> None:
+    for value in values:
+        if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+            raise TypeError(f"{value!r} is no amount")
 
 
 def _require_files(paths: DatasetPaths, files: Iterable[StoredFile]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 from ..layouts.contract import StoredFile
 from ..paths import DatasetPaths
+from ..row_sums import IDENTITY, SUMS, row_value, value_of
 from ..stored_content import Damaged, open_stored
 from .marker import load_marker
 from .picture import Form, picture_faults
@@ -19,8 +20,6 @@ from .stored_rows import StoredRow, error_rows, parquet_rows, shard_rows
 
 # Gives the broken promises it finds, one line each.
 Check = Callable[[], list[str]]
-
-SUMS = 1 << 64  # what sums of hashes are taken modulo
 
 _MARKERS = 64
 
@@ -37,8 +36,10 @@ class Owner:
       alone: whether this is a unit all of whose rows are in its own files.
       listed: a unit's files by path; those that a row names are taken out.
       names: of a unit's pictures that are columns; no two are the same.
-      sorted: whether its rows are to be in the order of their keys.
-      rows, errors, pictures: found.
+      merged: whether it is of a compaction: its rows are to be in the order of their keys.
+      cost_usd: that its rows are to add up to, where all of them are its own.
+      rows, errors, pictures, paid_usd: found.
+      rows_sum: over the rows of a compaction's file.
       balance: sum of hashes of the rows in `data/`, less that of the rows in `shards/`; without
         shards, of the pictures that rows name, less those that a unit has and none of its own names.
       whole: whether every file could be read.
@@ -49,19 +50,21 @@ class Owner:
     expected_errors: Mapping[str, int]
     wanted: frozenset[int] | None
     alone: bool
-    sorted: bool = False
+    merged: bool = False
+    cost_usd: float = 0.0
     listed: dict[str, StoredFile] | None = None
     names: set[str | None] = field(default_factory=set)
     rows: int = 0
     errors: Counter[str] = field(default_factory=Counter)
     pictures: int = 0
+    paid_usd: float = 0.0
+    rows_sum: int = 0
     balance: int = 0
     whole: bool = True
 
     def weigh(self, text: bytes, sign: int) -> None:
         """Puts a row, or the name of a picture, on one side of the balance."""
-        value = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
-        self.balance = (self.balance + sign * value) % SUMS
+        self.balance = (self.balance + sign * value_of(text)) % SUMS
 
     def close(self) -> None:
         """Weighs the pictures of those rows that stand elsewhere."""
@@ -157,9 +160,14 @@ class RowChecks:
             content, form, self._schemas.pictures, whole=self._layout == "webdataset"
         ):
             owner.rows += 1
+            owner.paid_usd += row.columns["cost_usd"] or 0.0
             key = row.columns["key"] or ""
-            if owner.sorted and key.encode() < before.encode():
-                yield found(_line(path, row, f"it stands behind {before!r}: rows are not sorted"))
+            if owner.merged:
+                identity = (row.columns[name] for name in IDENTITY)
+                owner.rows_sum = (owner.rows_sum + row_value(*identity)) % SUMS
+                if key.encode() < before.encode():
+                    fault = f"it stands behind {before!r}: rows are not sorted"
+                    yield found(_line(path, row, fault))
             before = key
             if (fault := self._schemas.row_fault(row.columns, form.folder)) is not None:
                 yield found(_line(path, row, fault))
@@ -258,10 +266,17 @@ def closing_faults(owner: Owner) -> Iterator[str]:
         )
     if not owner.alone:
         return
+    if not same_cost(owner.paid_usd, owner.cost_usd):
+        yield f"{owner.name}: its rows cost ${owner.paid_usd:g}, it says ${owner.cost_usd:g}"
     for path in owner.unnamed():
         yield f"{path}: no row names this picture"
     if owner.balance:
         yield f"{owner.name}: its rows in data/ are not those in shards/"
+
+
+def same_cost(paid: float, said: float) -> bool:
+    """Tells whether sums of dollars are the same but for the order in which they were added up."""
+    return math.isclose(paid, said, rel_tol=1e-9, abs_tol=1e-9)
 
 
 def _line(path: str, row: StoredRow, fault: str) -> str:
