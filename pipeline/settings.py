@@ -25,7 +25,7 @@ from .errors import UsageError, store_told
 from .intake import look_from
 from .layouts.catalogue import LAYOUTS
 from .manifest import Manifest, open_manifest
-from .manifests.files import is_one_file, spell
+from .manifests.files import spell
 from .manifests.tally import Look, ManifestChanged
 from .options import (
     DeliveryOptions,
@@ -174,11 +174,6 @@ def settings_from_options(options: PipelineOptions) -> JobSettings:
         )
     chain = _chain(given_output, workers, options)
     manifest = _look_at_manifest(options, Look() if given_output.overwrite else _known(options))
-    if given_manifest.watch and is_one_file(manifest):
-        raise UsageError(
-            f"--watch {given_manifest.watch:g} looks for new files of a folder or glob, and "
-            f"--manifest {given_manifest.manifest} is one file: give its folder, or leave it out"
-        )
     partition_by = _partition_by(given_manifest.partition_by, manifest)
     delivery = options.view_as(DeliveryOptions)
     upload_column = check_upload_column(delivery.upload_column, manifest.schema, partition_by)

@@ -207,7 +207,7 @@ class _Walk:
             in_data = marker.done - marker.compacted
             wanted = self._draw.next(marker.done if self._in_shards else in_data)
             owner = Owner(name, in_data, marker.errors, wanted, not marker.compacted)
-            owner.cost_usd = marker.cost_usd
+            owner.cost_usd = marker.cost_usd - marker.failed_cost_usd
             owner.listed = {file.path: file for file in marker.files}
             yield from _files(owner, marker.files)
         for file in compaction.files if compaction else ():

@@ -38,7 +38,6 @@ def refusal(capsys, *arguments):
         (["--engine", "stub_engines:Missing"], "stub_engines:Missing"),
         (["--engine", "nosuchmodule:Engine"], "nosuchmodule"),
         (["--output_format", "jpg"], "--background"),
-        (["--watch", "5"], "--watch 5 looks for new files of a folder or glob, and --manifest /"),
         (["--gpu", "nvidia-l4"], "--gpu nvidia-l4 is of workers on Dataflow: give --runner Data"),
         (["--package_in_image"], "--package_in_image is of workers on Dataflow: give --runner"),
         (["--background", "bleu"], "bleu"),

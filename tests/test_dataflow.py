@@ -129,8 +129,7 @@ def test_one_shuffle_and_the_hint_on_the_one_stage_that_holds_it_all(bucket):
 
 
 def test_watching_is_a_stream_with_one_shuffle_and_the_same_hint(bucket):
-    folder = f"{BUCKET}/in/*.parquet"
-    pipeline, options, chosen = graph(engine="birefnet-lite", watch=60, manifest=folder)
+    pipeline, options, chosen = graph(engine="birefnet-lite", watch=60)
     steps = pipeline.components.transforms.values()
     keyed = (common_urns.primitives.GROUP_BY_KEY.urn, common_urns.composites.RESHUFFLE.urn)
     shuffles = [step.unique_name for step in steps if step.spec.urn in keyed]
@@ -387,9 +386,7 @@ def test_nobody_waits_who_was_told_not_to(bucket, service, capsys):
 
 def test_nobody_waits_for_a_stream(bucket, service, capsys):
     output = f"{BUCKET}/watched"
-    job_id, printed = left_to_run(
-        service, capsys, "--watch", "60", output=output, manifest=f"{BUCKET}/in/*.parquet"
-    )
+    job_id, printed = left_to_run(service, capsys, "--watch", "60", output=output)
     assert f"gcloud dataflow jobs drain {job_id}" in printed
     assert service.jobs[job_id]["type"] == 2  # JOB_TYPE_STREAMING
     assert storage.exists(f"{output}/_manifest/000000000.parquet")

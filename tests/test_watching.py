@@ -47,8 +47,8 @@ def commits(output):
 class Watcher:
     """`alphabeam run --watch` in a process of its own."""
 
-    def __init__(self, folder, *flags, engine="stub_engines:Disc", kill_at=0):
-        self.inbox, self.output = folder / "in", folder / "out"
+    def __init__(self, folder, *flags, inbox="in", engine="stub_engines:Disc", kill_at=0):
+        self.inbox, self.output = folder / inbox, folder / "out"
         self._told = folder / "told"
         self._told.touch()
         command = [
@@ -235,6 +235,14 @@ class TestWatching:
         assert verify(str(output)).faults == ()
         assert [row["source_uri"] for row in rows_of(output)] == sorted(photos[:7])
         assert [row["source_uri"] for row in errors_of(output)] == ["/nowhere.jpg"]
+
+    def test_a_single_file_is_waited_for_until_it_is_there_and_whole(self, photos, tmp_path):
+        watcher = Watcher(tmp_path, "--watch", "0.2", inbox="late.csv")
+        watcher.until(lambda: f"there is no manifest {watcher.inbox} yet" in watcher.told)
+        drop(tmp_path, "late.csv", photos[:4], old=False)
+        watcher.until_complete(2)
+        assert watcher.stop(signal.SIGINT)[0] == 0, watcher.told
+        assert verify(str(watcher.output)).faults == ()
 
     def test_stopped_within_a_round_it_goes_on_from_there(self, photos, tmp_path):
         inbox, output = tmp_path / "in", tmp_path / "out"

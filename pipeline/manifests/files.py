@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ...transforms import storage
 from ...transforms.rows import is_web
@@ -59,7 +59,7 @@ def find_files(uri: str, look: Look | None = None) -> Found:
       look: what is known of them already; None for nothing.
 
     Raises:
-      ManifestEmpty: there is a folder or a glob, and no file.
+      ManifestEmpty: there is no file yet that can be used.
       ManifestChanged: a file that is known has another content or is gone.
       ManifestUnusable: there are none, they are of several kinds, or cannot be listed or read.
     """
@@ -72,7 +72,7 @@ def find_files(uri: str, look: Look | None = None) -> Found:
             if look.is_apart(file.uri):
                 continue
             if file.uri == spelled:
-                base, look = _folder(spelled), replace(look, quiet=0.0)  # nothing else may come
+                base = _folder(spelled)
             kind = _kind(file.uri, alone=file.uri == spelled or _is_glob(spelled))
             if kind is not None and not _is_hidden(relative_to(base, file.uri), kind):
                 if kind not in tallies:
@@ -129,11 +129,6 @@ def list_again(manifest: Manifest) -> Iterator[str]:
             continue
         if _kind(file.uri, alone=alone or file.uri == manifest.uri) == manifest.kind:
             yield file.uri
-
-
-def is_one_file(manifest: Manifest) -> bool:
-    """Tells a manifest that is a file from a folder or glob, where more may come."""
-    return manifest.uri != manifest.base and not _is_glob(manifest.uri)
 
 
 def unreadable(uri: str, error: Exception) -> ManifestUnusable:
@@ -202,7 +197,9 @@ def _not_one_kind(uri: str, spelled: str, tallies: dict[str, Tally]) -> Manifest
     if _is_glob(spelled):
         return ManifestEmpty(f"no file that matches {uri} is a manifest ({known}) or an image")
     if not storage.exists(spelled):
-        return ManifestUnusable(f"there is no manifest {uri}")
+        return ManifestEmpty(f"there is no manifest {uri}")
     if storage.is_folder(spelled):
         return ManifestEmpty(f"the folder {uri} holds neither manifests ({known}) nor images")
+    if _kind(spelled, alone=True) is not None:
+        return ManifestEmpty(f"{uri} was changed a moment ago and may not be whole")
     return ManifestUnusable(f"{uri} is no manifest by its name: it may end in {known}")

@@ -20,11 +20,13 @@ class Amounts:
     Attributes:
       errors: failed rows by kind of error.
       cost_usd: paid.
+      failed_cost_usd: the part of it that was paid for rows that failed.
       seconds: by stage.
     """
 
     errors: Counter[str] = field(default_factory=Counter)
     cost_usd: float = 0.0
+    failed_cost_usd: float = 0.0
     seconds: Counter[str] = field(default_factory=Counter)
 
     @classmethod
@@ -36,20 +38,24 @@ class Amounts:
         """
         errors = Counter({kind: int(count) for kind, count in totals["errors"].items()})
         seconds = Counter({stage: float(spent) for stage, spent in totals["seconds"].items()})
-        return cls(errors, float(totals["cost_usd"]), seconds)
+        failed = float(totals.get("failed_cost_usd", 0.0))  # earlier datasets do not say
+        return cls(errors, float(totals["cost_usd"]), failed, seconds)
 
     def add(self, marker: Marker) -> None:
         """Adds a marker's."""
         self.errors.update(marker.errors)
         self.cost_usd += marker.cost_usd
+        self.failed_cost_usd += marker.failed_cost_usd
         self.seconds.update(marker.seconds)
 
     def differences(self, found: Amounts) -> Iterator[str]:
         """Says where other sums are not these, without whose they are."""
         if self.errors != found.errors:
             yield _line("errors", dict(self.errors), dict(found.errors))
-        if not math.isclose(self.cost_usd, found.cost_usd, rel_tol=1e-9, abs_tol=1e-9):
-            yield _line("cost_usd", self.cost_usd, found.cost_usd)
+        for name in ("cost_usd", "failed_cost_usd"):
+            said, summed = getattr(self, name), getattr(found, name)
+            if not math.isclose(said, summed, rel_tol=1e-9, abs_tol=1e-9):
+                yield _line(name, said, summed)
         stages = self.seconds.keys() | found.seconds.keys()
         if any(not abs(self.seconds[name] - found.seconds[name]) <= _ROUNDED for name in stages):
             yield _line("seconds", dict(self.seconds), dict(found.seconds))

@@ -58,7 +58,11 @@ def load_marker(paths: DatasetPaths, unit: str) -> Marker:
         )
         _require_counts(*marker.failed_rows, *marker.errors.values())
         _require_amounts(
-            marker.cost_usd, marker.finished, marker.seconds["wall"], *marker.seconds.values()
+            marker.cost_usd,
+            marker.failed_cost_usd,
+            marker.finished,
+            marker.seconds["wall"],
+            *marker.seconds.values(),
         )
         _require_files(paths, marker.files)
         if not isinstance(marker.settings_hash, str):
