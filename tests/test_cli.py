@@ -21,27 +21,6 @@ def manifest(tmp_path):
     return write_manifest(str(tmp_path), 2, price=price, **odd)
 
 
-@pytest.fixture
-def odd_engines(tmp_path, monkeypatch):
-    """Modules that fail in all the ways in which somebody else's may."""
-    folder = tmp_path / "odd_engines"
-    folder.mkdir()
-    for name, code in {
-        "__init__": "",
-        "unparsable": "class A(:",
-        "failing": "raise RuntimeError('no licence\\nhere')",
-        "leaving": "raise SystemExit('good bye')",
-        "unmade": "class A:\n def __init__(self): raise OSError('no\\nroom')\n"
-        " load = predict = print",
-        "idle": "class A:\n load = print",
-    }.items():
-        (folder / f"{name}.py").write_text(code)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    yield
-    for name in [name for name in sys.modules if name.partition(".")[0] == folder.name]:
-        del sys.modules[name]
-
-
 def refusal(capsys, *arguments):
     """Runs a command that has to be refused; gives its one line."""
     assert main(list(arguments)) == 2
@@ -58,15 +37,6 @@ def refusal(capsys, *arguments):
         (["--engine", "grabcat"], "did you mean 'grabcut'"),
         (["--engine", "stub_engines:Missing"], "stub_engines:Missing"),
         (["--engine", "nosuchmodule:Engine"], "nosuchmodule"),
-        (["--engine", ":"], "--engine :: cannot import :"),
-        (
-            ["--engine", "odd_engines.unparsable:A"],
-            "cannot import odd_engines.unparsable:A: Syntax",
-        ),
-        (["--engine", "odd_engines.failing:A"], "failing:A: RuntimeError: no licence here"),
-        (["--engine", "odd_engines.leaving:A"], "leaving:A: SystemExit: good bye"),
-        (["--engine", "odd_engines.unmade:A"], "--engine odd_engines.unmade:A: OSError: no room"),
-        (["--engine", "odd_engines.idle:A"], "odd_engines.idle:A has no method predict()"),
         (["--max_cost_usd", "nan"], "--max_cost_usd is a sum of dollars: given nan"),
         (["--output_format", "jpg"], "--background"),
         (["--watch", "5"], "--watch 5 looks for new files of a folder or glob, and --manifest /"),
@@ -110,9 +80,7 @@ def refusal(capsys, *arguments):
         (["--fetch_timeout", "nan"], "--fetch_timeout must be greater than 0: given nan"),
     ],
 )
-def test_bad_flags_are_refused_before_any_work(
-    manifest, odd_engines, tmp_path, capsys, flags, expected
-):
+def test_bad_flags_are_refused_before_any_work(manifest, tmp_path, capsys, flags, expected):
     output = str(tmp_path / "out")
     line = refusal(capsys, "run", "--manifest", manifest, "--output", output, *flags)
     assert expected in line
@@ -273,33 +241,6 @@ def test_a_demo_that_cannot_be_written_is_refused(tmp_path, capsys):
     (tmp_path / "demo").write_text("a file")
     line = refusal(capsys, "demo", str(tmp_path / "demo"))
     assert line.startswith(f"alphabeam: {tmp_path}/demo cannot be written: ")
-
-
-def test_a_reader_that_has_gone_is_no_trouble():
-    process = processes.start(
-        "alphabeam.pipeline", "engines", stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    process.stdout.close()
-    assert process.stderr.read() == ""
-    assert process.wait(120) == 141
-
-
-def test_a_terminal_without_the_signs_is_printed_on_all_the_same():
-    process = processes.start(
-        "alphabeam.pipeline", "engines", env={"PYTHONIOENCODING": "ascii"},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    printed, said = process.communicate(timeout=120)
-    assert (process.returncode, said) == (0, "")
-    assert "1024\\xd71024" in printed
-
-
-def test_streams_that_are_closed_are_no_trouble(manifest, tmp_path):
-    command = [sys.executable, "-m", "alphabeam.pipeline", "run", "--manifest", manifest]
-    command += ["--output", str(tmp_path / "out"), "--no_report"]
-    closed = ["sh", "-c", 'exec "$@" >&- 2>&-', "sh", *command]
-    assert subprocess.run(closed, timeout=120, check=False).returncode == 0
-    assert main(["verify", str(tmp_path / "out")]) == 0
 
 
 def test_help_names_every_flag_of_the_job():
