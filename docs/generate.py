@@ -64,7 +64,8 @@ def _commands() -> str:
     parts = [
         "# Commands",
         "`alphabeam COMMAND`, also `python -m alphabeam.pipeline COMMAND`. Exit codes: 0 done, 1 done "
-        "with something broken, 2 unusable arguments, 130 interrupted. Defaults are in parentheses.",
+        "with something broken, 2 unusable arguments, 130 interrupted, 141 nobody read on what was "
+        "printed. Defaults are in parentheses.",
     ]
     for name, parser in subparsers.choices.items():
         usage = " ".join(parser.format_usage().removeprefix("usage: ").split())
@@ -97,7 +98,8 @@ def _columns() -> str:
         [
             "# Columns",
             "Names, types and order are fixed. The manifest's own columns follow, unchanged; those "
-            "whose names are taken get the prefix `manifest_`. Partition columns are folders.",
+            "whose names are taken get the prefix `manifest_`. Partition columns are folders "
+            "and not in the files; with `--layout embedded` they are both.",
             "## `data/`: one row a cutout",
             _table(("column", "type", "meaning"), _fields(data_schema(plain, ()))),
             "With `--layout embedded` the pictures come first, as Hugging Face `Image` columns: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 from .errors import RunError, UsageError
 from .logs import set_up_logging
 
-BROKEN, UNUSABLE, INTERRUPTED = 1, 2, 130
+BROKEN, UNUSABLE, INTERRUPTED, UNREAD = 1, 2, 130, 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,12 +20,16 @@ def main(argv: Sequence[str] | None = None) -> int:
       argv: the arguments after the program's name; None for the process's own.
 
     Returns:
-      The exit code: 0 done, 1 done with something broken, 2 unusable arguments, 130 interrupted.
+      The exit code: 0 done, 1 done with something broken, 2 unusable arguments, 130 interrupted,
+      141 where nobody reads on what it prints.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _print_anything_anywhere()
     set_up_logging(verbose="--verbose" in arguments)
     try:
-        return _run_command(arguments)
+        code = _run_command(arguments)
+        sys.stdout.flush()
+        return code
     except UsageError as error:
         print(f"alphabeam: {error}", file=sys.stderr)
         return UNUSABLE
@@ -35,6 +40,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         told = str(stop) or "stopped; the same command goes on from here"
         print(f"alphabeam: {told}", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:  # as behind `| head`
+        os.dup2(_nowhere(), sys.stdout.fileno())  # for the flush at the exit
+        return UNREAD
+
+
+def _print_anything_anywhere() -> None:
+    """Lets signs be printed that the terminal's encoding lacks, and streams be closed."""
+    sys.stdout = sys.stdout or os.fdopen(_nowhere(), "w")
+    sys.stderr = sys.stderr or os.fdopen(_nowhere(), "w")
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _nowhere() -> int:
+    return os.open(os.devnull, os.O_WRONLY)
 
 
 def _run_command(arguments: list[str]) -> int:

@@ -14,7 +14,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from ..transforms.engines import registry
 from ..transforms.providers.catalogue import ADAPTERS
 from . import launch, watching
-from .errors import UsageError
+from .errors import UsageError, in_a_line
 from .options import RUN_GROUPS
 from .planning.flags import add_flags, plan_of
 
@@ -167,7 +167,12 @@ def _refuse_unknown(rest: list[str]) -> None:
 def _demo(given: argparse.Namespace, _: list[str]) -> int:
     from .demo import write_demo_manifest
 
-    manifest = write_demo_manifest(given.folder)
+    try:
+        manifest = write_demo_manifest(given.folder)
+    except OSError as error:
+        raise UsageError(
+            f"{given.folder} cannot be written: {in_a_line(error)}; give a folder you may write to"
+        ) from error
     output = os.path.join(given.folder, "dataset")
     summary = launch.run(
         PipelineOptions(["--manifest", manifest, "--output", output, "--partition_by", "subject"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import logging
 
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 from apache_beam.runners.runner import create_runner
 
 from .dataflow_options import DataflowOptions
@@ -20,9 +20,13 @@ def choose_runner(options: PipelineOptions) -> None:
     DirectRunner becomes FnApiRunner, since it picks another runner online than offline.
 
     Raises:
-      UsageError: there is no such runner, or it cannot be used here, or a flag is for Dataflow.
+      UsageError: there is no such runner, or it cannot be used here, or a flag is for Dataflow or
+        out of range.
     """
     _refuse_unused(options.view_as(DataflowOptions))
+    workers = options.view_as(DirectOptions).direct_num_workers
+    if workers < 0:
+        raise UsageError(f"--direct_num_workers is 0 for all cores, or more: given {workers}")
     standard = options.view_as(StandardOptions)
     if standard.runner is None:
         standard.runner = "FnApiRunner"

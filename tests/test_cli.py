@@ -37,6 +37,7 @@ def refusal(capsys, *arguments):
         (["--engine", "grabcat"], "did you mean 'grabcut'"),
         (["--engine", "stub_engines:Missing"], "stub_engines:Missing"),
         (["--engine", "nosuchmodule:Engine"], "nosuchmodule"),
+        (["--max_cost_usd", "nan"], "--max_cost_usd is a sum of dollars: given nan"),
         (["--output_format", "jpg"], "--background"),
         (["--gpu", "nvidia-l4"], "--gpu nvidia-l4 is of workers on Dataflow: give --runner Data"),
         (["--package_in_image"], "--package_in_image is of workers on Dataflow: give --runner"),
@@ -68,6 +69,7 @@ def refusal(capsys, *arguments):
         (["--output_format", "gif"], "choose from"),
         (["--save_mask=yes"], "--save_mask"),
         (["--direct_num_workers", "two"], "--direct_num_workers: invalid int value: 'two'"),
+        (["--direct_num_workers", "-2"], "--direct_num_workers is 0 for all cores"),
         (["--direct_running_mode", "fast"], "multi_processing"),
         (["--runner", "DirectRuner"], "did you mean DirectRunner"),
         (["--runner", "nowhere.Runner"], "--runner nowhere.Runner"),
@@ -165,6 +167,16 @@ def test_an_output_that_is_a_file_is_refused(manifest, tmp_path, capsys):
     assert str(tmp_path / "out") in line
 
 
+@pytest.mark.parametrize("output", ["", "photos/.."])
+def test_an_output_that_holds_the_manifest_is_named_as_the_trouble(
+    manifest, tmp_path, capsys, output
+):
+    for given in (manifest, str(tmp_path / "photos"), str(tmp_path / "photos" / "*.jpg")):
+        output = str(tmp_path / output)
+        line = refusal(capsys, "run", "--manifest", given, "--output", output)
+        assert line.startswith(f"alphabeam: --manifest: {given} lies within --output")
+
+
 @pytest.mark.parametrize("output", ["nosuch://bucket/out", "ftp://127.0.0.1:1/out"])
 def test_a_store_that_cannot_be_reached_is_refused_in_one_line(manifest, capsys, output):
     for command in (["run", "--manifest", manifest, "--output", output], ["verify", output]):
@@ -222,6 +234,12 @@ def test_the_demo_makes_a_dataset_of_photographs(tmp_path, capsys):
     assert "6 cutouts, 0 errors" in capsys.readouterr().out
     assert main(["verify", os.path.join(folder, "dataset")]) == 0
     assert main(["demo", folder]) == 0
+
+
+def test_a_demo_that_cannot_be_written_is_refused(tmp_path, capsys):
+    (tmp_path / "demo").write_text("a file")
+    line = refusal(capsys, "demo", str(tmp_path / "demo"))
+    assert line.startswith(f"alphabeam: {tmp_path}/demo cannot be written: ")
 
 
 def test_help_names_every_flag_of_the_job():

@@ -68,6 +68,10 @@ def find_files(uri: str, look: Look | None = None) -> Found:
         spelled = spell(uri)
         tallies: dict[str, Tally] = {}
         base = _glob_base(spelled) if _is_glob(spelled) else spelled
+        if look.is_apart(f"{base}/"):
+            raise ManifestUnusable(
+                f"{uri} lies within --output, where only the dataset is: give another --output"
+            )
         for file in _list(spelled):
             if look.is_apart(file.uri):
                 continue

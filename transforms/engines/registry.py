@@ -82,8 +82,8 @@ def create(name: str, options: Mapping[str, Any]) -> Engine:
     wanted = {**_implied(entry, options), **_supported(name, engine_class, options)}
     try:
         return engine_class(**wanted)
-    except (TypeError, ValueError) as error:
-        raise EngineUnusable(f"--engine {name}: {error}") from error
+    except Exception as error:  # a class of somebody else's raises what it likes
+        raise EngineUnusable(f"--engine {name}: {_told(error, TypeError, ValueError)}") from error
 
 
 def can_use_gpu(name: str) -> bool:
@@ -153,13 +153,23 @@ def _class_of(entry: EngineEntry) -> type:
     module, _, attribute = entry.target.partition(":")
     try:
         found = getattr(importlib.import_module(module, __package__), attribute)
-    except (ImportError, AttributeError) as error:
+    except (Exception, SystemExit) as error:  # whatever a module does while it is imported
+        told = _told(error, ImportError, AttributeError)
         raise EngineUnusable(
-            f"--engine {entry.name}: cannot import {entry.target}: {error}"
+            f"--engine {entry.name}: cannot import {entry.target}: {told}"
         ) from error
     if not isinstance(found, type):
         raise EngineUnusable(f"--engine {entry.name}: {entry.target} is no class")
+    for method in ("load", "predict"):
+        if not callable(getattr(found, method, None)):
+            raise EngineUnusable(f"--engine {entry.name}: {entry.target} has no method {method}()")
     return found
+
+
+def _told(error: BaseException, *expected: type[Exception]) -> str:
+    """Gives what an exception says, in one line; with its type where none like it is expected."""
+    told = " ".join(str(error).split())
+    return told if told and isinstance(error, expected) else f"{type(error).__name__}: {told}"
 
 
 def _implied(entry: EngineEntry, options: Mapping[str, Any]) -> dict[str, Any]:
