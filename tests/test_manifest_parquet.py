@@ -345,6 +345,30 @@ class TestFiles:
         with pytest.raises(ManifestUnusable, match='two columns called "n"'):
             open_manifest(str(tmp_path / "m.parquet"))
 
+    @pytest.mark.parametrize(
+        "images", [[1], [1.5], [["a.jpg"]], [True], [{"url": "a.jpg"}], [datetime(2026, 1, 1)]]
+    )
+    def test_an_image_column_that_cannot_hold_pictures_is_refused(self, tmp_path, images):
+        table = pa.table({"image": images})
+        pq.write_table(table, tmp_path / "m.parquet")
+        told = r"column 'image' is \S.*, which neither names pictures nor holds them"
+        with pytest.raises(ManifestUnusable, match=told):
+            open_manifest(str(tmp_path / "m.parquet"))
+
+    @pytest.mark.parametrize(
+        "images",
+        [
+            pa.array(["a.jpg"], pa.large_string()),
+            pa.array(["a.jpg"]).dictionary_encode(),
+            pa.array([b"abcd"], pa.binary(4)),
+            pa.array([{"path": "a.jpg", "bytes": None}]),
+            pa.nulls(1),
+        ],
+    )
+    def test_an_image_column_that_can_is_taken(self, tmp_path, images):
+        pq.write_table(pa.table({"image": images}), tmp_path / "m.parquet")
+        assert open_manifest(str(tmp_path / "m.parquet")).columns.image == "image"
+
     def test_field_metadata_stays_and_required_columns_may_be_null(self, tmp_path):
         field = pa.field("n", pa.int8(), nullable=False, metadata={"unit": "px"})
         schema = pa.schema([pa.field("image", pa.string()), field], {"pandas": "{}"})

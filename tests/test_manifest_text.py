@@ -172,8 +172,9 @@ class TestCsv:
             (b"image,x\ra.jpg,1\r", "carriage returns"),
             (b"image,x,x\n", 'two columns called "x"'),
             (b"im\xffage\n", "not UTF-8"),
-            (b"a;b\n", "among a;b"),
+            (b"a,b\n", "among a, b"),
             (b'"image\n' + b"x" * (17 << 20), "has no end"),
+            (b"image;label\na.jpg;1\n", "its header is one column, 'image;label', with ';' within"),
         ],
     )
     def test_a_header_that_will_not_do_is_explained(self, tmp_path, data, told):

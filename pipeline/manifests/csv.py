@@ -19,6 +19,7 @@ from .files import Found
 from .text import Row
 
 _DELIMITERS = {"csv": b",", "tsv": b"\t"}
+_FOREIGN = (";", "\t", "|", ",")  # that separate columns in files of other programs
 _QUOTE, _NEWLINE, _RETURN = b'"\n\r'
 _LONGEST_HEADER = 16 << 20
 
@@ -28,7 +29,16 @@ def describe(
 ) -> tuple[Columns, pa.Schema]:
     """Finds the columns in the first file's header; every one holds text, exactly as written."""
     names = _read_header(found.heads[0], found.kind).names
-    columns = find_columns(names, image_column, key_column)
+    try:
+        columns = find_columns(names, image_column, key_column)
+    except ValueError as error:
+        used = next((mark for mark in _FOREIGN if len(names) == 1 and mark in names[0]), None)
+        if used is None:
+            raise
+        raise ValueError(
+            f"its header is one column, {names[0]!r}, with {used!r} within: columns are told apart "
+            f"by commas in .csv and by tabs in .tsv"
+        ) from error
     return columns, pa.schema([(name, pa.string()) for name in names if columns.carries(name)])
 
 

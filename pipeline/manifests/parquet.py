@@ -27,6 +27,15 @@ from .row_groups import Footer, RowRange, footer, read_footer
 
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 _MOST_PICTURES = 16  # in a batch, however well they compress
+_OF_PICTURES = (
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_string_view,
+    pa.types.is_binary,
+    pa.types.is_large_binary,
+    pa.types.is_binary_view,
+    pa.types.is_fixed_size_binary,
+)
 
 
 def describe(
@@ -36,13 +45,32 @@ def describe(
 
     Raises:
       ManifestUnusable: the file cannot be read or is not Parquet.
-      ValueError: it has no image column.
+      ValueError: it has no image column, or one that cannot hold pictures.
     """
     file = found.heads[0]
     inside = _footer_of(file).schema
     columns = find_columns(inside.names, image_column, key_column)
+    _check_image(inside.field(columns.image))
     fields = _fields(inside, _partitions(relative_to(found.base, file)))
     return columns, pa.schema([field for field in fields if columns.carries(field.name)])
+
+
+def _check_image(field: pa.Field) -> None:
+    """Refuses a column none of whose values could name or be a picture."""
+    held = field.type
+    if isinstance(held, pa.BaseExtensionType):
+        held = held.storage_type
+    if pa.types.is_dictionary(held):
+        held = held.value_type
+    if pa.types.is_struct(held):
+        if {"bytes", "path"} & {part.name for part in held}:
+            return
+    elif pa.types.is_null(held) or any(is_kind(held) for is_kind in _OF_PICTURES):
+        return
+    raise ValueError(
+        f"column {field.name!r} is {field.type}, which neither names pictures nor holds them: it may "
+        f"be text, bytes or a struct of bytes and path; --image_column chooses another"
+    )
 
 
 def measure(manifest: Manifest, file: str, unit_size: int) -> Extent:
