@@ -37,7 +37,8 @@ class ComposeSettings:
     Attributes:
       alpha_threshold: above 0, at most 1: alpha from here on becomes 1, below it 0. None keeps soft
         edges.
-      preserve_alpha: multiply the matte by the source's own transparency, if it has any.
+      preserve_alpha: multiply the matte, after any threshold, by the source's own transparency, if it
+        has any.
       refine_foreground: replace the background's colour that shines through soft pixels.
       crop_to_bbox: cut down to the bounding box of the mask.
       crop_margin: pixels kept around that box, as far as the picture reaches.
