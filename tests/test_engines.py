@@ -139,7 +139,7 @@ def test_what_cannot_run_here_is_refused_before_the_run(
 
 
 def test_a_launcher_of_remote_workers_needs_neither_device_nor_weights():
-    flags = ["--engine", "rmbg-2.0", "--device", "cuda"]
+    flags = ["--output", "out", "--engine", "rmbg-2.0", "--device", "cuda"]
     cutter = cutter_settings(PipelineOptions(["--runner", "DataflowRunner", *flags]))
     assert cutter.options["rmbg-2.0"]["model"] == "briaai/RMBG-2.0"
     assert cutter.options["rmbg-2.0"]["device"] == "cuda"
