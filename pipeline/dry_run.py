@@ -27,9 +27,8 @@ class DryRun:
 
     def text(self) -> str:
         """Gives the closing line."""
-        manifest = self.job.manifest
         return (
-            f"dry run: {manifest.files:,} files of {manifest.uri} would be cut out into "
+            f"dry run: the pictures of {self.job.manifest.uri} would be cut out into "
             f"{self.job.output}; the flags and what is there were checked, and no picture was "
             f"fetched, bought or written"
         )
