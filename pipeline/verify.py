@@ -22,18 +22,10 @@ from .paths import DatasetPaths
 from .row_sums import SUMS
 from .settings import hash_of_settings
 from .stored_content import Damaged
-from .verification.amounts import Amounts
+from .verification.amounts import Amounts, same_cost
 from .verification.inventory import Inventory, Listed
 from .verification.marker import Plan, load_compaction, load_marker, load_plan, marker_faults
-from .verification.rows import (
-    Check,
-    Contents,
-    Owner,
-    RowChecks,
-    closing_faults,
-    found,
-    same_cost,
-)
+from .verification.rows import Check, Contents, Owner, RowChecks, closing_faults, found
 from .verification.schemas import Schemas
 
 _MARKER_READERS = 32
@@ -265,9 +257,10 @@ class _Walk:
                 f"{paths.MARKERS}: {units} units with {rows} rows are committed, but "
                 f"{plan.units} units with {plan.rows} rows were planned"
             )
-        if self._values["state"] == "complete" and self._totals != self._counts:
-            yield f"{paths.SETTINGS}: its totals are {self._totals}, the markers' {self._counts}"
         if self._values["state"] == "complete":
+            if self._totals != self._counts:
+                told = f"its totals are {self._totals}, the markers' {self._counts}"
+                yield f"{paths.SETTINGS}: {told}"
             for difference in self._amounts.differences(self._found):
                 yield f"{paths.SETTINGS}: its totals' {difference}"
         merged = sum(file.rows for file in compaction.files) if compaction else 0

@@ -199,7 +199,7 @@ def write_exclusive(uri: str, data: bytes, scratch: str | None = None) -> bool:
             return _again(fs.cat_file, path) == data
         return True
     try:
-        _place(os.link, local_path(uri), data, scratch)
+        _place(_move_to_new, local_path(uri), data, scratch)
     except FileExistsError:
         return False
     return True
@@ -211,25 +211,28 @@ def put_file(local: str, uri: str) -> None:
     _again(fs.put_file, local, path)
 
 
-def _place(
-    place: Callable[[str, str], None],
-    path: str,
-    data: bytes,
-    scratch: str | None,
-    again: bool = True,
-) -> None:
+def _place(place: Callable[[str, str], None], path: str, data: bytes, scratch: str | None) -> None:
     """Writes a temporary file and gives it its name in one step."""
     temporary = _write_temporary(path, data, scratch)
     try:
-        place(temporary, path)
-    except FileNotFoundError:  # a new folder, or another run into the same place has tidied up
-        if not again:
-            raise
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        _place(place, path, data, scratch, again=False)
-    finally:
-        with suppress(FileNotFoundError):  # it was moved into place
+        try:
+            place(temporary, path)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+            if not os.path.exists(temporary):  # another run into the same place has tidied up
+                temporary = _write_temporary(path, data, scratch)
+            place(temporary, path)
+    except BaseException:
+        with suppress(FileNotFoundError):
             os.unlink(temporary)
+        raise
+
+
+def _move_to_new(source: str, target: str) -> None:
+    """Moves a file as `os.replace` does, but to a name that is not taken."""
+    os.link(source, target)
+    with suppress(FileNotFoundError):  # another run into the same place has tidied up
+        os.unlink(source)
 
 
 def _write_temporary(path: str, data: bytes, scratch: str | None) -> str:

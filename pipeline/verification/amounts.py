@@ -54,11 +54,16 @@ class Amounts:
             yield _line("errors", dict(self.errors), dict(found.errors))
         for name in ("cost_usd", "failed_cost_usd"):
             said, summed = getattr(self, name), getattr(found, name)
-            if not math.isclose(said, summed, rel_tol=1e-9, abs_tol=1e-9):
+            if not same_cost(said, summed):
                 yield _line(name, said, summed)
         stages = self.seconds.keys() | found.seconds.keys()
         if any(not abs(self.seconds[name] - found.seconds[name]) <= _ROUNDED for name in stages):
             yield _line("seconds", dict(self.seconds), dict(found.seconds))
+
+
+def same_cost(one: float, other: float) -> bool:
+    """Tells whether sums of dollars are the same but for the order in which they were added up."""
+    return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-9)
 
 
 def _line(name: str, said: Any, found: Any) -> str:

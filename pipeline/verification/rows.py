@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ from ..layouts.contract import StoredFile
 from ..paths import DatasetPaths
 from ..row_sums import IDENTITY, SUMS, row_value, value_of
 from ..stored_content import Damaged, open_stored
+from .amounts import same_cost
 from .marker import load_marker
 from .picture import Form, picture_faults
 from .schemas import Schemas
@@ -272,11 +272,6 @@ def closing_faults(owner: Owner) -> Iterator[str]:
         yield f"{path}: no row names this picture"
     if owner.balance:
         yield f"{owner.name}: its rows in data/ are not those in shards/"
-
-
-def same_cost(paid: float, said: float) -> bool:
-    """Tells whether sums of dollars are the same but for the order in which they were added up."""
-    return math.isclose(paid, said, rel_tol=1e-9, abs_tol=1e-9)
 
 
 def _line(path: str, row: StoredRow, fault: str) -> str:

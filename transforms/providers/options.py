@@ -8,7 +8,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+
+from . import reading
 
 T = TypeVar("T")
 
@@ -139,9 +140,7 @@ def _is_header(value: str) -> bool:
 
 
 def _is_web_address(value: str) -> bool:
-    parts = urlsplit(value)
-    is_absolute = parts.scheme in ("http", "https") and bool(parts.hostname)
-    return is_absolute and _is_header(value) and " " not in value
+    return reading.web_address(value) is not None and _is_header(value) and " " not in value
 
 
 def _unknown(name: str, known: list[str], provider: str) -> str:
